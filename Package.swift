@@ -1,0 +1,127 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// What every target of ours is compiled with.
+let house: [SwiftSetting] = [
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: house)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: house)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.init(stringLiteral: name)] + dependencies, resources: resources,
+        swiftSettings: house)
+}
+
+// The core: the tunnel, traversal, relay framing and the CNI plugin. No package dependencies at all, so that the
+// edit-test loop stays at seconds: `WARREN_CORE=1 swift test --scratch-path .build-core` builds only these.
+let core: [Target] = [
+    .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
+    .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+    module("Timing"),
+    module("Addressing", []),
+    module("Linux", ["CLinux", "Addressing", "Timing"]),
+    module("Sodium", ["CSodium", "CLinux", "Addressing"]),
+    module("Noise", ["Sodium"]),
+    module("WireGuard", ["Noise", "Sodium", "Addressing", "Timing"]),
+    module("Tun", ["Linux", "CLinux", "Addressing"]),
+    module("Transport", ["Linux", "CLinux", "Addressing"]),
+    module("STUN", ["Addressing", "Timing"]),
+    module("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
+    module("Relay", ["Sodium", "Addressing", "Timing"]),
+    module("Netlink", ["CMnl", "CLinux", "Linux", "Addressing"]),
+    module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"]),
+    module("Tunnel", ["WireGuard", "Tun", "Transport", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
+    program("warren-cni", ["CNI"]),
+    tests("Addressing", []),
+    tests("Linux", ["Addressing", "Timing"]),
+    tests("Sodium", ["Addressing"]),
+    tests("Noise", ["Sodium"]),
+    tests("WireGuard", ["Noise", "Sodium", "Addressing", "Timing"]),
+    tests("Tun", ["Linux", "Addressing"]),
+    tests("Transport", ["Linux", "Addressing"]),
+    tests("STUN", ["Addressing", "Timing"]),
+    tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
+    tests("Relay", ["Sodium", "Addressing", "Timing"]),
+    tests("Netlink", ["Linux", "Addressing"]),
+    tests("CNI", ["Netlink", "Linux", "Addressing"]),
+    tests("Tunnel", ["WireGuard", "Sodium", "Linux", "Addressing", "Timing"]),
+]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+// The rest: what speaks TLS or keeps records.
+let full: [Target] = [
+    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    module("Membership", ["Sodium", "Addressing", "Timing"]),
+    module("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioTLS, nioSSL, logging]),
+    module("Control", ["Linux", "CLinux", "Addressing", "Timing"]),
+    module(
+        "Sidecar",
+        [
+            "Directory", "Membership", "Relay", "Traversal", "STUN", "Tunnel", "WireGuard", "Tun", "Transport", "Netlink",
+            "Control", "Sodium", "Linux", "Addressing", "Timing", logging,
+        ]),
+    module(
+        "Hub",
+        [
+            "Directory", "Membership", "Relay", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux", "Transport", "Addressing",
+            "Timing", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, grdb, logging,
+        ]),
+    program("warrend", ["Sidecar", "Tunnel", "Control", "Linux", "Addressing", arguments, logging]),
+    program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
+    program("warren", ["Control", "Addressing", arguments]),
+    tests("Membership", ["Sodium", "Addressing"]),
+    tests("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL]),
+    tests(
+        "Hub",
+        [
+            "Directory", "Membership", "Relay", "STUN", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL,
+            grdb,
+        ]),
+    tests("Sidecar", ["Directory", "Membership", "Relay", "Traversal", "WireGuard", "Sodium", "Addressing", "Timing"]),
+    tests("Control", ["Linux", "Addressing"]),
+]
+
+let coreOnly = Context.environment["WARREN_CORE"] == "1"
+
+// Each dependency and why it is worth its build time:
+// swift-nio, swift-nio-ssl: TLS needs a library, and both ends of the hub link share this one (no OpenSSL in a sidecar).
+// GRDB: SQLite for the hub's records, with migrations and WAL handled by people who do nothing else.
+// swift-argument-parser, swift-log: small, and what every Swift server program uses.
+let package = Package(
+    name: "warren",
+    products: ["warren-cni"].map { .executable(name: $0, targets: [$0]) }
+        + (coreOnly ? [] : ["warrend", "warren-hub", "warren"].map { .executable(name: $0, targets: [$0]) }),
+    dependencies: coreOnly
+        ? []
+        : [
+            .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+            .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+            .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+            .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+            .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        ],
+    targets: coreOnly ? core : core + full,
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,50 @@
+#include "CLinux.h"
+
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(CLinux_mmsghdr) == sizeof(struct mmsghdr), "mmsghdr layout");
+_Static_assert(offsetof(CLinux_mmsghdr, msg_len) == offsetof(struct mmsghdr, msg_len), "mmsghdr layout");
+_Static_assert(sizeof(CLinux_ucred) == sizeof(struct ucred), "ucred layout");
+
+int CLinux_setns(int fd, int nstype) { return setns(fd, nstype); }
+int CLinux_unshare(int flags) { return unshare(flags); }
+int CLinux_pipe2(int fds[2], int flags) { return pipe2(fds, flags); }
+int CLinux_accept4(int fd, int flags) { return accept4(fd, NULL, NULL, flags); }
+const int CLinux_CLONE_NEWNET = CLONE_NEWNET, CLinux_CLONE_NEWUSER = CLONE_NEWUSER, CLinux_O_PATH = O_PATH,
+          CLinux_O_TMPFILE = O_TMPFILE;
+
+int CLinux_sendmmsg(int fd, CLinux_mmsghdr *messages, unsigned int count, int flags) {
+    return sendmmsg(fd, (struct mmsghdr *)messages, count, flags);
+}
+int CLinux_recvmmsg(int fd, CLinux_mmsghdr *messages, unsigned int count, int flags) {
+    return recvmmsg(fd, (struct mmsghdr *)messages, count, flags, NULL);
+}
+struct cmsghdr *CLinux_CMSG_NXTHDR(struct msghdr *message, struct cmsghdr *header) {
+    return CMSG_NXTHDR(message, header);
+}
+
+int CLinux_ioctl_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
+int CLinux_ioctl_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
+const unsigned long CLinux_TUNSETIFF = TUNSETIFF, CLinux_TUNGETIFF = TUNGETIFF, CLinux_TUNSETOWNER = TUNSETOWNER,
+                    CLinux_TUNSETGROUP = TUNSETGROUP, CLinux_TUNSETPERSIST = TUNSETPERSIST,
+                    CLinux_TUNSETOFFLOAD = TUNSETOFFLOAD, CLinux_TUNSETVNETHDRSZ = TUNSETVNETHDRSZ,
+                    CLinux_TUNSETSNDBUF = TUNSETSNDBUF, CLinux_TUNSETCARRIER = TUNSETCARRIER,
+                    CLinux_TUNGETFEATURES = TUNGETFEATURES, CLinux_SIOCGIFMTU = SIOCGIFMTU,
+                    CLinux_SIOCGIFINDEX = SIOCGIFINDEX, CLinux_SIOCGIFNAME = SIOCGIFNAME,
+                    CLinux_NS_GET_USERNS = NS_GET_USERNS;
+
+int CLinux_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
+int CLinux_open(const char *path, int flags, unsigned int mode) { return open(path, flags, mode); }
+int CLinux_fcntl(int fd, int command, long argument) { return fcntl(fd, command, argument); }
+const int CLinux_PR_SET_DUMPABLE = PR_SET_DUMPABLE, CLinux_PR_SET_NO_NEW_PRIVS = PR_SET_NO_NEW_PRIVS,
+          CLinux_PR_GET_NO_NEW_PRIVS = PR_GET_NO_NEW_PRIVS, CLinux_PR_SET_PDEATHSIG = PR_SET_PDEATHSIG;
+
+int CLinux_set_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
+int CLinux_gettid(void) { return gettid(); }

@@ -1,0 +1,71 @@
+// What Swift's Glibc module map does not import: declarations behind _GNU_SOURCE, function-like macros, ioctl numbers
+// and variadic functions. Each entry says which of these it is. Nothing here has logic.
+#pragma once
+
+#include <errno.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+// _GNU_SOURCE: setns(2), unshare(2), pipe2(2), gettid(2), renameat2(2), accept4(2).
+int CLinux_setns(int fd, int nstype);
+int CLinux_unshare(int flags);
+int CLinux_pipe2(int fds[2], int flags);
+int CLinux_accept4(int fd, int flags);
+extern const int CLinux_CLONE_NEWNET, CLinux_CLONE_NEWUSER, CLinux_O_PATH, CLinux_O_TMPFILE;
+
+// _GNU_SOURCE: sendmmsg(2) and recvmmsg(2). The layout is struct mmsghdr's, asserted in the .c file.
+typedef struct {
+    struct msghdr msg_hdr;
+    unsigned int msg_len;
+} CLinux_mmsghdr;
+int CLinux_sendmmsg(int fd, CLinux_mmsghdr *messages, unsigned int count, int flags);
+int CLinux_recvmmsg(int fd, CLinux_mmsghdr *messages, unsigned int count, int flags);
+
+// Function-like macros: CMSG_*.
+static inline size_t CLinux_CMSG_SPACE(size_t length) { return CMSG_SPACE(length); }
+static inline size_t CLinux_CMSG_LEN(size_t length) { return CMSG_LEN(length); }
+static inline struct cmsghdr *CLinux_CMSG_FIRSTHDR(struct msghdr *message) { return CMSG_FIRSTHDR(message); }
+struct cmsghdr *CLinux_CMSG_NXTHDR(struct msghdr *message, struct cmsghdr *header);
+static inline unsigned char *CLinux_CMSG_DATA(struct cmsghdr *header) { return CMSG_DATA(header); }
+
+// _GNU_SOURCE: struct ucred of SO_PEERCRED.
+typedef struct {
+    int pid;
+    unsigned int uid;
+    unsigned int gid;
+} CLinux_ucred;
+
+// ioctl(2) is variadic and its TUN requests are macros with a size in them (linux/if_tun.h).
+int CLinux_ioctl_pointer(int fd, unsigned long request, void *argument);
+int CLinux_ioctl_value(int fd, unsigned long request, unsigned long argument);
+extern const unsigned long CLinux_TUNSETIFF, CLinux_TUNGETIFF, CLinux_TUNSETOWNER, CLinux_TUNSETGROUP, CLinux_TUNSETPERSIST,
+    CLinux_TUNSETOFFLOAD, CLinux_TUNSETVNETHDRSZ, CLinux_TUNSETSNDBUF, CLinux_TUNSETCARRIER, CLinux_TUNGETFEATURES,
+    CLinux_SIOCGIFMTU, CLinux_SIOCGIFINDEX, CLinux_SIOCGIFNAME, CLinux_NS_GET_USERNS;
+
+// Newer than Debian 12's headers.
+#define CLinux_TUN_F_USO4 0x20
+#define CLinux_TUN_F_USO6 0x40
+#define CLinux_VIRTIO_NET_HDR_GSO_UDP_L4 5
+#define CLinux_UDP_SEGMENT 103
+#define CLinux_UDP_GRO 104
+
+// Variadic: prctl(2), open(2), fcntl(2).
+int CLinux_prctl(int option, unsigned long argument);
+int CLinux_open(const char *path, int flags, unsigned int mode);
+int CLinux_fcntl(int fd, int command, long argument);
+extern const int CLinux_PR_SET_DUMPABLE, CLinux_PR_SET_NO_NEW_PRIVS, CLinux_PR_GET_NO_NEW_PRIVS, CLinux_PR_SET_PDEATHSIG;
+
+// _GNU_SOURCE: pthread_setname_np(3) on the calling thread, and gettid(2).
+int CLinux_set_thread_name(const char *name);
+int CLinux_gettid(void);
