@@ -73,7 +73,8 @@ package struct PeerReport: Codable, Sendable, Equatable {
     package var handshakeAgeS: Double?
 
     package init(
-        name: String, id: String, addresses: [String], publicKey: String, path: String, endpoint: String, rttMs: Double?,
+        name: String, id: String, addresses: [String], publicKey: String, path: String, endpoint: String,
+        rttMs: Double?,
         directAfterMs: Double?, rxBytes: UInt64, txBytes: UInt64, handshakeAgeS: Double?
     ) {
         self.name = name

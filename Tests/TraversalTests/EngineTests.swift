@@ -70,7 +70,9 @@ import Traversal
         let targets = Set(pair.sentDirect.filter { $0.from == pair.a.id }.map(\.to))
         #expect(targets.count <= Limits.candidates)
         for start in pair.sentDirect.map(\.at) {
-            let within = pair.sentDirect.filter { $0.from == pair.a.id && $0.at >= start && $0.at.since(start) < .seconds(1) }
+            let within = pair.sentDirect.filter {
+                $0.from == pair.a.id && $0.at >= start && $0.at.since(start) < .seconds(1)
+            }
             #expect(within.count <= 2 * Int(Limits.probesPerSecond))
         }
         #expect(pair.sentDirect.filter { $0.from == pair.a.id }.count <= 16 + 16)
@@ -140,9 +142,11 @@ private struct Pair: ~Copyable {
         agentA.engine.setLocalCandidates([Candidate(.serverReflexive, agentA.mapped)], now: now)
         agentB.engine.setLocalCandidates([Candidate(.serverReflexive, agentB.mapped)], now: now)
         try agentA.engine.addPeer(
-            idB, localKey: keyA, remoteKey: X25519.publicKey(of: keyB), epoch: 1, relay: .relayed(relay: 0, idB), now: now)
+            idB, localKey: keyA, remoteKey: X25519.publicKey(of: keyB), epoch: 1, relay: .relayed(relay: 0, idB),
+            now: now)
         try agentB.engine.addPeer(
-            idA, localKey: keyB, remoteKey: X25519.publicKey(of: keyA), epoch: 1, relay: .relayed(relay: 0, idA), now: now)
+            idA, localKey: keyB, remoteKey: X25519.publicKey(of: keyA), epoch: 1, relay: .relayed(relay: 0, idA),
+            now: now)
         a = agentA
         b = agentB
     }
@@ -178,9 +182,11 @@ private struct Pair: ~Copyable {
                 sentDirect.append(Sent(from: fromA ? a.id : b.id, to: to, at: now))
                 if fromA { a.open.insert(to) } else { b.open.insert(to) }
                 let source = fromA ? a.mapped : b.mapped
-                let arrives = fromA ? to == b.mapped && b.open.contains(source) : to == a.mapped && a.open.contains(source)
+                let arrives =
+                    fromA ? to == b.mapped && b.open.contains(source) : to == a.mapped && a.open.contains(source)
                 if arrives, !blocked {
-                    inFlight.append((now + delay, !fromA, bytes, .direct(socket: 0, fromA ? source : rewriteSource ?? source)))
+                    inFlight.append(
+                        (now + delay, !fromA, bytes, .direct(socket: 0, fromA ? source : rewriteSource ?? source)))
                 }
             case .signal(let bytes, _):
                 inFlight.append((now + delay * 2, !fromA, bytes, .relayed(relay: 0, fromA ? a.id : b.id)))

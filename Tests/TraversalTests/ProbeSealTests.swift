@@ -89,8 +89,10 @@ private struct Seals: ~Copyable {
         let keyA = try SecretKey(using: &random)
         let keyB = try SecretKey(using: &random)
         let (idA, idB) = (AgentID(high: 1, low: 1), AgentID(high: 2, low: 2))
-        let a = try ProbeSeal(localID: idA, localKey: keyA, remoteID: idB, remoteKey: X25519.publicKey(of: keyB), epoch: 100)
-        let b = try ProbeSeal(localID: idB, localKey: keyB, remoteID: idA, remoteKey: X25519.publicKey(of: keyA), epoch: 90)
+        let a = try ProbeSeal(
+            localID: idA, localKey: keyA, remoteID: idB, remoteKey: X25519.publicKey(of: keyB), epoch: 100)
+        let b = try ProbeSeal(
+            localID: idB, localKey: keyB, remoteID: idA, remoteKey: X25519.publicKey(of: keyA), epoch: 90)
         self.a = a
         self.b = b
     }
