@@ -1,5 +1,5 @@
 import Glibc
-package import Linux
+import Linux
 
 /// Page-aligned memory for packets, mapped once and unmapped with its owner.
 ///

@@ -24,7 +24,7 @@ package struct ReceivedMessage {
     }
 
     /// How many datagrams are in it.
-    package var datagrams: Int { max(1, (unsafe bytes.count &+ segmentSize &- 1) / segmentSize) }
+    package var datagrams: Int { unsafe max(1, (bytes.count &+ segmentSize &- 1) / segmentSize) }
 
     /// The next datagram; nil after the last.
     @inline(__always)
@@ -33,7 +33,7 @@ package struct ReceivedMessage {
         let length = unsafe min(segmentSize, bytes.count &- offset)
         let datagram = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<(offset &+ length)])
         offset &+= length
-        return datagram
+        return unsafe datagram
     }
 }
 
@@ -106,7 +106,7 @@ package struct ReceiveBatch: ~Copyable, @unchecked Sendable {
         guard raw >= 0 else { return 0 }
         // The kernel reports a pending error once; a bound keeps a broken descriptor from looping.
         for _ in 0..<4 {
-            let result = unsafe CLinux_recvmmsg(raw, headers, UInt32(capacity), Int32(MSG_DONTWAIT.rawValue))
+            let result = unsafe CLinux_recvmmsg(raw, headers, UInt32(capacity), Int32(MSG_DONTWAIT))
             if result > 0 {
                 count = Int(result)
                 return count
@@ -126,7 +126,7 @@ package struct ReceiveBatch: ~Copyable, @unchecked Sendable {
         let header = unsafe headers[index].msg_hdr
         let length = unsafe Int(headers[index].msg_len)
         guard length > 0, length <= Self.bufferSize,
-            unsafe header.msg_flags & (Int32(MSG_TRUNC.rawValue) | Int32(MSG_CTRUNC.rawValue)) == 0,
+            unsafe header.msg_flags & (Int32(MSG_TRUNC) | Int32(MSG_CTRUNC)) == 0,
             let source = unsafe SocketAddress.load(names + index &* Self.nameStride, length: Int(header.msg_namelen))
         else { return nil }
         let control = unsafe UnsafeRawBufferPointer(

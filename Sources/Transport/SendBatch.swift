@@ -240,4 +240,4 @@ package struct SendBatch: ~Copyable, @unchecked Sendable {
     }
 }
 
-private let sendFlags = Int32(MSG_DONTWAIT.rawValue) | Int32(MSG_NOSIGNAL.rawValue)
+private let sendFlags = Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)

@@ -82,7 +82,7 @@ package struct UDPSocket: ~Copyable, Sendable {
                             unsafe message.msg_control = control.baseAddress
                             unsafe message.msg_controllen = ControlMessage.space
                         }
-                        while unsafe sendmsg(raw, &message, Int32(MSG_NOSIGNAL.rawValue)) < 0 {
+                        while unsafe sendmsg(raw, &message, Int32(MSG_NOSIGNAL)) < 0 {
                             let errno = Errno.current
                             if errno != .interrupted { return errno }
                         }
@@ -91,6 +91,13 @@ package struct UDPSocket: ~Copyable, Sendable {
                 }
             }
         }
+    }
+
+    /// The same for a datagram made by the control plane.
+    @discardableResult
+    package borrowing func send(_ datagram: [UInt8], to endpoint: Endpoint, ttl: UInt8? = nil) -> Errno? {
+        let span = datagram.span
+        return unsafe send(span.bytes, to: endpoint, ttl: ttl)
     }
 
     /// Receives one datagram, for sockets that are not in a receive loop: its length and source; nil when there is none.
