@@ -21,7 +21,8 @@ struct SeededRandom: RandomNumberGenerator {
             case 0 where !bytes.isEmpty:
                 bytes[Int.random(in: bytes.indices, using: &self)] ^= 1 << UInt8.random(in: 0..<8, using: &self)
             case 1 where !bytes.isEmpty:
-                bytes[Int.random(in: bytes.indices, using: &self)] = [0, 1, 0x7f, 0x80, 0xff].randomElement(using: &self)!
+                bytes[Int.random(in: bytes.indices, using: &self)] = [0, 1, 0x7f, 0x80, 0xff].randomElement(
+                    using: &self)!
             case 2: bytes = Array(bytes.prefix(Int.random(in: 0...bytes.count, using: &self)))
             case 3: bytes += self.bytes(Int.random(in: 1...16, using: &self))
             default:
