@@ -57,7 +57,7 @@ let core: [Target] = [
     tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
-    tests("CNI", ["Netlink", "Linux", "Addressing"]),
+    tests("CNI", ["warren-cni", "Netlink", "Linux", "Addressing"]),
     tests("Tunnel", ["WireGuard", "Sodium", "Linux", "Addressing", "Timing"]),
 ]
 
