@@ -6,7 +6,7 @@ import WireGuard
 
 // Initiators introduce themselves; responders ask no server.
 extension Peering {
-    mutating func willSend(_ output: borrowing DeviceOutput, _ core: inout TunnelCore, now: MonotonicTime) {
+    mutating func willSend(_ output: Output, _ core: inout TunnelCore, now: MonotonicTime) {
         guard output.kind == .initiation, output.path.isRelayed, let id = output.peer, let peer = byDevice[id] else { return }
         for part in introduction { core.send(part, on: output.path) }
         peer.introduction = MeshPeer.PendingIntroduction(

@@ -130,7 +130,7 @@ extension Peering: TunnelPolicy {
         engine.sent(to: peer.id, now: now)
     }
 
-    mutating func happened(_ event: DeviceEvent, _ core: inout TunnelCore, now: MonotonicTime) {
+    mutating func happened(_ event: Event, _ core: inout TunnelCore, now: MonotonicTime) {
         guard case .handshakeCompleted(let device, _) = event, let peer = byDevice[device] else { return }
         peer.introduction = nil
         if !peer.isVerified {

@@ -17,8 +17,8 @@ package struct StockPolicy: TunnelPolicy {
 
     package func heard(_ peer: PeerID, on path: Path, now: MonotonicTime) {}
     package func sent(_ peer: PeerID, now: MonotonicTime) {}
-    package func willSend(_ output: borrowing DeviceOutput, _ core: inout TunnelCore, now: MonotonicTime) {}
-    package func happened(_ event: DeviceEvent, _ core: inout TunnelCore, now: MonotonicTime) {}
+    package func willSend(_ output: Output, _ core: inout TunnelCore, now: MonotonicTime) {}
+    package func happened(_ event: Event, _ core: inout TunnelCore, now: MonotonicTime) {}
 
     /// As the kernel does for a destination without a peer: ICMP address unreachable.
     package func unroutable(_ packet: UnsafeRawBufferPointer, _ core: inout TunnelCore, now: MonotonicTime) {

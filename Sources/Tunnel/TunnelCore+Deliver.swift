@@ -1,5 +1,5 @@
 package import Timing
-package import WireGuard
+import WireGuard
 
 // What the device wants sent and told.
 extension TunnelCore {
@@ -8,7 +8,7 @@ extension TunnelCore {
     package mutating func deliver<Policy: TunnelPolicy & ~Copyable>(
         _ policy: inout Policy, now: MonotonicTime, wall: WallTime
     ) {
-        while true {
+        while device.hasOutputs || device.hasEvents {
             let outputs = device.drainOutputs()
             for output in outputs {
                 policy.willSend(output, &self, now: now)
@@ -16,7 +16,6 @@ extension TunnelCore {
             }
             let events = device.drainEvents()
             for event in events { policy.happened(event, &self, now: now) }
-            if outputs.isEmpty, events.isEmpty { return }
         }
     }
 }

@@ -3,7 +3,7 @@ import Linux
 package import Timing
 import Transport
 import Tun
-package import WireGuard
+import WireGuard
 
 // UDP to TUN.
 extension TunnelCore {
@@ -17,10 +17,10 @@ extension TunnelCore {
             let count = receiving.receive(from: sockets[socket])
             guard count > 0 else { break }
             for index in 0..<count {
-                guard let message = unsafe receiving.message(index) else { continue }
+                guard var message = receiving.message(index) else { continue }
                 let path = Path.direct(socket: socket, message.source)
-                for datagram in 0..<message.count {
-                    unsafe received(message[datagram], from: path, &policy, now: now, wall: wall)
+                while let datagram = unsafe message.next() {
+                    unsafe received(datagram, from: path, &policy, now: now, wall: wall)
                 }
             }
             // The packets live in the receive batch's memory: out with them before it is used again.
@@ -33,11 +33,11 @@ extension TunnelCore {
         _ datagram: UnsafeMutableRawBufferPointer, from path: Path, _ policy: inout Policy, now: MonotonicTime,
         wall: WallTime
     ) {
-        if Self.isWireGuard(datagram) {
+        if unsafe Self.isWireGuard(datagram) {
             unsafe open(datagram, from: path, &policy, now: now, wall: wall)
         } else if case .direct(_, let source) = path, let relayed = unsafe relayedPath(datagram, source) {
             let payload = unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[RelayRoute.headerSize...])
-            if Self.isWireGuard(payload) {
+            if unsafe Self.isWireGuard(payload) {
                 if unsafe payload[0] == 1, case .relayed(_, let agent) = relayed,
                     unsafe !policy.admits(initiation: payload, from: agent, on: relayed, &self, now: now)
                 {
@@ -52,7 +52,8 @@ extension TunnelCore {
         }
     }
 
-    private mutating func open<Policy: TunnelPolicy & ~Copyable>(
+    /// Hands a WireGuard message to the device, and what it carries to the pod.
+    package mutating func open<Policy: TunnelPolicy & ~Copyable>(
         _ datagram: UnsafeMutableRawBufferPointer, from path: Path, _ policy: inout Policy, now: MonotonicTime,
         wall: WallTime
     ) {
@@ -64,8 +65,8 @@ extension TunnelCore {
                 flushToTun()
                 _ = unsafe coalescer.add(packet)
             }
-        case .keepalive(let peer), .handshake(let peer): policy.heard(peer, on: path, now: now)
-        case .handled, .dropped: break
+        case .keepalive(let peer), .handshake(let peer, _): policy.heard(peer, on: path, now: now)
+        case .cookie, .dropped: break
         }
     }
 

@@ -42,37 +42,36 @@ extension TunnelCore {
     package mutating func transmit<Policy: TunnelPolicy & ~Copyable>(
         _ packet: UnsafeRawBufferPointer, _ policy: inout Policy, now: MonotonicTime, wall: WallTime
     ) {
-        let room = packet.count &+ RelayRoute.headerSize &+ Device.overhead
-        guard let peer = unsafe device.route(packet) else {
-            unsafe policy.unroutable(packet, &self, now: now)
-            return
-        }
-        policy.sent(peer, now: now)
-        guard let buffer = unsafe reserve(room) else {
+        guard let buffer = unsafe reserve(packet.count &+ Self.sealingRoom) else {
             counters.sendErrors &+= 1
             return
         }
-        var offset = 0
-        var endpoint: Endpoint
-        var socket: UInt8
-        switch device.path(of: peer) {
-        case .direct(let index, let remote):
-            (endpoint, socket) = (remote, index)
-        case .relayed(let relay, let agent):
-            guard let route = relays.indices.contains(Int(relay)) ? relays[Int(relay)] : nil else {
-                counters.noRelay &+= 1
-                return
-            }
-            offset = RelayRoute.headerSize
+        let result = unsafe device.encapsulate(
+            packet, into: buffer, relayHeadroom: RelayRoute.headerSize, now: now, wall: wall)
+        switch result {
+        case .sealed(let peer, .direct(let socket, let endpoint), let length):
+            sending.commit(length, to: endpoint, socket: socket)
+            policy.sent(peer, now: now)
+        case .sealed(let peer, .relayed(let relay, let agent), let length):
+            policy.sent(peer, now: now)
+            guard let route = route(relay) else { return }
             unsafe Self.writeHeader(route, agent, to: buffer)
-            (endpoint, socket) = (route.endpoint, Self.socket(for: route.endpoint.address))
-        case nil:
-            // The device still learns that there is something to send: it starts a handshake when a path comes.
-            (endpoint, socket) = (Endpoint(.v4(.any), port: 0), 0)
+            sending.commit(
+                length &+ RelayRoute.headerSize, to: route.endpoint, socket: Self.socket(for: route.endpoint.address))
+        case .queued(let peer): policy.sent(peer, now: now)
+        case .dropped(.noAllowedIP): unsafe policy.unroutable(packet, &self, now: now)
+        case .dropped: break
         }
-        let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[offset...])
-        let length = unsafe device.seal(packet, for: peer, into: target, now: now, wall: wall)
-        if length > 0 { sending.commit(length &+ offset, to: endpoint, socket: socket) }
+    }
+
+    /// What sealing adds at most: WireGuard's header and tag, padding, and a relay header.
+    private static var sealingRoom: Int { 32 + 16 + RelayRoute.headerSize }
+
+    /// The relay at `index`; nil, and counted, while it is down.
+    private mutating func route(_ index: UInt8) -> RelayRoute? {
+        if Int(index) < relays.count, let route = relays[Int(index)] { return route }
+        counters.noRelay &+= 1
+        return nil
     }
 
     /// Sends one datagram of the control kind on `path`.
@@ -80,10 +79,7 @@ extension TunnelCore {
         switch path {
         case .direct(let socket, let endpoint): sendRaw(bytes, to: endpoint, socket: socket)
         case .relayed(let relay, let agent):
-            guard let route = relays.indices.contains(Int(relay)) ? relays[Int(relay)] : nil,
-                let buffer = unsafe reserve(bytes.count + RelayRoute.headerSize)
-            else {
-                counters.noRelay &+= 1
+            guard let route = route(relay), let buffer = unsafe reserve(bytes.count + RelayRoute.headerSize) else {
                 return
             }
             unsafe Self.writeHeader(route, agent, to: buffer)

@@ -1,7 +1,5 @@
 package import Addressing
-package import Linux
-package import Sodium
-package import Timing
+import Linux
 package import Transport
 package import Tun
 package import WireGuard
@@ -45,6 +43,8 @@ package struct TunnelCore: ~Copyable {
     /// Whether the kernel granted UDP_GRO; for the log.
     package private(set) var hasReceiveOffload = false
     package let offloads: TunOffloads
+    /// The firewall mark of the home sockets; 0 for none.
+    package private(set) var mark: UInt32 = 0
 
     var sending: SendBatch
     var receiving: ReceiveBatch
@@ -74,14 +74,14 @@ package struct TunnelCore: ~Copyable {
     }
 
     /// The home sockets' port; 0 before `bind`.
-    package var port: UInt16 { ipv4?.port ?? ipv6?.port ?? 0 }
+    package private(set) var port: UInt16 = 0
 
     /// Opens the home sockets on `port` (0: any free one), the same for both families where both exist.
-    package mutating func bind(port: UInt16, mark: UInt32 = 0) throws(TransportError) {
+    package mutating func bind(port: UInt16) throws(TransportError) {
         let first = try UDPSocket(.ipv4, port: port)
-        let chosen = first.port
+        port = first.port
         var second: UDPSocket?
-        do { second = try UDPSocket(.ipv6, port: chosen) } catch {
+        do { second = try UDPSocket(.ipv6, port: first.port) } catch {
             guard case .familyNotSupported = error else { throw error }
             second = nil
         }
@@ -100,7 +100,8 @@ package struct TunnelCore: ~Copyable {
         ipv4 = consume first
     }
 
-    package func setMark(_ mark: UInt32) {
+    package mutating func setMark(_ mark: UInt32) {
+        self.mark = mark
         _ = ipv4?.setMark(mark)
         _ = ipv6?.setMark(mark)
     }

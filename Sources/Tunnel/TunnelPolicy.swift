@@ -4,7 +4,7 @@ package import WireGuard
 
 /// What differs between a stock WireGuard interface and a sidecar: called on the tunnel's thread, for what the tunnel
 /// itself does not know. Everything has a default that does nothing, which is the stock behaviour.
-package protocol TunnelPolicy: ~Copyable {
+package protocol TunnelPolicy: ~Copyable, SendableMetatype {
     /// A datagram that is neither WireGuard nor relayed data: STUN, or one of our own types.
     ///
     /// - Parameter path: where it came from; relayed when it was the payload of relay data.
@@ -23,10 +23,10 @@ package protocol TunnelPolicy: ~Copyable {
     mutating func sent(_ peer: PeerID, now: MonotonicTime)
 
     /// The device is about to send `bytes` for `peer`: an initiation goes beside an introduction.
-    mutating func willSend(_ output: borrowing DeviceOutput, _ core: inout TunnelCore, now: MonotonicTime)
+    mutating func willSend(_ output: Output, _ core: inout TunnelCore, now: MonotonicTime)
 
     /// The device says what happened to a peer's handshake.
-    mutating func happened(_ event: DeviceEvent, _ core: inout TunnelCore, now: MonotonicTime)
+    mutating func happened(_ event: Event, _ core: inout TunnelCore, now: MonotonicTime)
 
     /// A packet of the pod to an address that no peer has.
     mutating func unroutable(_ packet: UnsafeRawBufferPointer, _ core: inout TunnelCore, now: MonotonicTime)

@@ -2,8 +2,10 @@ import CLinux
 import Glibc
 package import Linux
 import Synchronization
-package import Timing
+import Timing
 import Transport
+import Tun
+import WireGuard
 
 /// A tunnel and the thread that runs it.
 ///
@@ -196,7 +198,7 @@ private final class Release: Sendable {
 }
 
 /// sem_t(3): for a plain thread that waits for the tunnel's.
-private final class Semaphore: @unchecked Sendable {
+@safe private final class Semaphore: @unchecked Sendable {
     // Safe: allocated once, freed when nobody refers to it; sem_post and sem_wait are safe from any thread.
     private let semaphore: UnsafeMutablePointer<sem_t>
 

@@ -39,7 +39,7 @@ package enum WireGuardInterface {
         let signals = try SignalFD([SIGTERM, SIGINT])
         let offloads = tun.enableOffloads()
         let mtu = tun.mtu ?? 1420
-        let device = Device(privateKey: nil, roaming: .follow)
+        let device = Device(random: SecureRandom())
         var core = try TunnelCore(device: device, tun: tun, offloads: offloads, mtu: mtu)
         try core.bind(port: 0)
         let tunnel = try TunnelThread(core, StockPolicy())
