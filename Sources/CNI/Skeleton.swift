@@ -85,7 +85,8 @@ package enum Skeleton {
 
     /// VERSION repeats the caller's version where it can and never fails: runtimes send it with a dummy environment.
     private static func version(_ input: [UInt8]?) throws(CNIError) -> Response {
-        let asked = input.flatMap { try? JSONValue(parsing: $0) }?["cniVersion"]?.text
+        let text = input.flatMap { try? JSONValue(parsing: $0) }?["cniVersion"]?.text
+        let asked = text.flatMap { $0.isEmpty ? nil : $0 }
         let answer = JSONValue.object([
             "cniVersion": .string(asked ?? CNIVersion.newest.rawValue),
             "supportedVersions": .array(CNIVersion.allCases.map { .string($0.rawValue) }),

@@ -38,7 +38,7 @@ struct ChildProcess {
         var envp: [UnsafeMutablePointer<CChar>?] =
             unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
         defer {
-            for unsafepointer in unsafe argv + envp { unsafe free(pointer) }
+            unsafe (argv + envp).forEach { unsafe free($0) }
         }
         var pid: pid_t = 0
         let code = unsafe posix_spawnp(&pid, path, &actions, nil, &argv, &envp)
