@@ -140,7 +140,9 @@ package struct SegmentCoalescer: ~Copyable, @unchecked Sendable {
                 let errno = Errno(Int32(truncatingIfNeeded: -written))
                 result.error = errno
                 let offload = unsafe groups[index].offload
-                if errno == .invalidArgument, unsafe groups[index].segments > 1, offload.isUDP { offloads.remove(offload) }
+                if errno == .invalidArgument, unsafe groups[index].segments > 1, offload.isUDP {
+                    offloads.remove(offload)
+                }
             }
             index &+= 1
         }
