@@ -64,7 +64,8 @@ package struct UDPSocket: ~Copyable, Sendable {
         let family = family
         return unsafe datagram.withUnsafeBytes { bytes in
             var name = SIMD32<UInt8>()
-            var part = unsafe iovec(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
+            var part = unsafe iovec(
+                iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
             var control = SIMD32<UInt8>()
             return unsafe withUnsafeMutablePointer(to: &part) { part in
                 unsafe withUnsafeMutableBytes(of: &name) { name in

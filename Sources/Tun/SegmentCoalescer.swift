@@ -14,7 +14,7 @@ package import Linux
 /// identifications must count up, unless don't-fragment says that they have no meaning (RFC 6864).
 ///
 /// Transport checksums of joined packets are not verified: they were authenticated by the tunnel, and the kernel is told
-/// to fill them in (as kernel WireGuard, which marks its packets CHECKSUM_UNNECESSARY). Memory: 36 KiB, once. One thread.
+/// to fill them in (as kernel WireGuard, which marks its packets CHECKSUM_UNNECESSARY). Memory: 40 KiB, once. One thread.
 @safe
 package struct SegmentCoalescer: ~Copyable, @unchecked Sendable {
     /// Groups between two flushes, and packets in a group (UDP_MAX_SEGMENTS of older kernels).
@@ -22,7 +22,6 @@ package struct SegmentCoalescer: ~Copyable, @unchecked Sendable {
     package static let maximumSegments = 64
     /// iovecs a group has: virtio header, first packet, further payloads.
     private static let vectors = maximumSegments + 1
-    private static let maximumLength = 65535
 
     // Safe: three tables of a fixed size, freed in deinit; `count` and `segments` never pass the sizes above. Used by one
     // thread at a time, hence Sendable.
@@ -140,7 +139,9 @@ package struct SegmentCoalescer: ~Copyable, @unchecked Sendable {
                 let errno = Errno(Int32(truncatingIfNeeded: -written))
                 result.error = errno
                 let offload = unsafe groups[index].offload
-                if errno == .invalidArgument, unsafe groups[index].segments > 1, offload.isUDP { offloads.remove(offload) }
+                if errno == .invalidArgument, unsafe groups[index].segments > 1, offload.isUDP {
+                    offloads.remove(offload)
+                }
             }
             index &+= 1
         }

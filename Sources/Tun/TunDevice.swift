@@ -87,7 +87,9 @@ package struct TunDevice: ~Copyable, Sendable {
     package borrowing func enableOffloads(_ wanted: TunOffloads = .all) -> TunOffloads {
         let raw = descriptor.raw
         // The kernel takes USO4 only together with USO6, and any segmentation only with checksums.
-        let candidates = [wanted, wanted.subtracting(.uso), wanted.subtracting([.uso4, .uso6, .tsoECN]), [.checksum], []]
+        let candidates = [
+            wanted, wanted.subtracting(.uso), wanted.subtracting([.uso4, .uso6, .tsoECN]), [.checksum], [],
+        ]
         for candidate in candidates where candidate.isSubset(of: wanted) {
             if CLinux_ioctl_value(raw, CLinux_TUNSETOFFLOAD, UInt(candidate.rawValue)) == 0 { return candidate }
         }

@@ -59,4 +59,6 @@ func queue(
 }
 
 /// `count` bytes that tell which datagram they are.
-func pattern(_ number: Int, _ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ number) } }
+func pattern(_ number: Int, _ count: Int) -> [UInt8] {
+    (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ number) }
+}

@@ -4,7 +4,9 @@ import Linux
 
 /// Runs `body` on a thread in a network namespace of its own, which ends with it; only the loopback interface is in it.
 func inIsolatedNetwork(_ loopback: String, _ body: @escaping @Sendable () throws -> Void) throws {
-    guard geteuid() == 0 else { throw SystemError("this test must run as root: unshare a network namespace", .notPermitted) }
+    guard geteuid() == 0 else {
+        throw SystemError("this test must run as root: unshare a network namespace", .notPermitted)
+    }
     try Thread.run(named: "warren-test") {
         _ = try check("unshare a network namespace") { CLinux_unshare(CLinux_CLONE_NEWNET) }
         // A child process is made in the calling thread's namespace.

@@ -88,9 +88,10 @@ func coalesce(_ packets: [[UInt8]], offloads: TunOffloads = .all) -> [[UInt8]] {
 private func drain(_ coalescer: inout SegmentCoalescer) -> [[UInt8]] {
     var frames: [[UInt8]] = []
     for index in 0..<coalescer.count {
-        frames.append(unsafe coalescer.vectors(index).flatMap { part in
-            unsafe Array(UnsafeRawBufferPointer(start: part.iov_base, count: part.iov_len))
-        })
+        frames.append(
+            unsafe coalescer.vectors(index).flatMap { part in
+                unsafe Array(UnsafeRawBufferPointer(start: part.iov_base, count: part.iov_len))
+            })
     }
     coalescer.reset()
     return frames

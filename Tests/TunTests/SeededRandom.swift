@@ -17,7 +17,9 @@ struct SeededRandom: RandomNumberGenerator {
         bytes.reserveCapacity(count)
         while bytes.count < count {
             let word = next()
-            for shift in 0..<8 where bytes.count < count { bytes.append(UInt8(truncatingIfNeeded: word >> (8 * shift))) }
+            for shift in 0..<8 where bytes.count < count {
+                bytes.append(UInt8(truncatingIfNeeded: word >> (8 * shift)))
+            }
         }
         return bytes
     }

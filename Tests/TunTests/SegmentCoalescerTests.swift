@@ -99,7 +99,8 @@ import Tun
             var flow = TestFlow(isIPv6: isIPv6, isTCP: isTCP)
             let packets = (0..<4).map { _ in flow.packet([UInt8](repeating: 1, count: 64)) }
             #expect(coalesce(packets, offloads: offload).count == 1)
-            #expect(coalesce(packets, offloads: TunOffloads.all.subtracting(offload)).map { Array($0[10...]) } == packets)
+            #expect(
+                coalesce(packets, offloads: TunOffloads.all.subtracting(offload)).map { Array($0[10...]) } == packets)
         }
     }
 

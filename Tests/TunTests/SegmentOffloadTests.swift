@@ -22,9 +22,11 @@ import Tun
         for _ in 0..<120 {
             let index = Int.random(in: 0..<flows.count, using: &random)
             for _ in 0..<Int.random(in: 1...8, using: &random) {
-                let size = Int.random(in: 0..<12, using: &random) == 0
+                let size =
+                    Int.random(in: 0..<12, using: &random) == 0
                     ? Int.random(in: 0...1400, using: &random) : sizes[index]
-                let flags = ([0x10, 0x10, 0x10, 0x10, 0x10, 0x18, 0x11, 0x90] as [UInt8])
+                let flags =
+                    ([0x10, 0x10, 0x10, 0x10, 0x10, 0x18, 0x11, 0x90] as [UInt8])
                     .randomElement(using: &random) ?? 0x10
                 if Int.random(in: 0..<30, using: &random) == 0 { flows[index].sequence &+= 5 }
                 if Int.random(in: 0..<30, using: &random) == 0 { flows[index].acknowledgement &+= 1 }

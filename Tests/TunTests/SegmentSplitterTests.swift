@@ -56,7 +56,8 @@ import Tun
                 let transport = isIPv6 ? 40 : 20
                 var partial = whole
                 let pseudo =
-                    (isIPv6 ? whole[8..<40] : whole[12..<20]) + [0, isTCP ? 6 : 17] + big(UInt16(whole.count - transport))
+                    (isIPv6 ? whole[8..<40] : whole[12..<20]) + [0, isTCP ? 6 : 17]
+                    + big(UInt16(whole.count - transport))
                 let field = transport + (isTCP ? 16 : 6)
                 partial.replaceSubrange(field..<(field + 2), with: big(~naiveChecksum(Array(pseudo))))
                 let header = VirtioNetHeader(
@@ -141,12 +142,24 @@ import Tun
         #expect(fault(tcp) { $0[42] = 0x40 } == .badTransportHeader)
         #expect(fault(tcp6) { $0[16] = 44 } == .fragment)
         #expect(fault(tcp6) { $0[16] = 43 } == .extensionHeader)
-        #expect(fault(tcp6) { $0[16] = 60; $0[50] = 6; $0[51] = 255 } == .truncated)
+        #expect(
+            fault(tcp6) {
+                $0[16] = 60; $0[50] = 6; $0[51] = 255
+            } == .truncated)
         // A header longer than the packet, and a checksum beyond it.
         let short = superFrame(TestFlow(), payload: [], segmentSize: 100)
         #expect(fault(short) { $0[42] = 0xf0 } == .badTransportHeader)
-        #expect(fault(short) { $0[1] = 0; $0[6] = 39 } == .checksumOutOfRange)
-        #expect(fault(short) { $0[1] = 0; $0[9] = 255 } == .checksumOutOfRange)
-        #expect(fault(short) { $0[1] = 0; $0[6] = 0 } == .checksumOutOfRange)
+        #expect(
+            fault(short) {
+                $0[1] = 0; $0[6] = 39
+            } == .checksumOutOfRange)
+        #expect(
+            fault(short) {
+                $0[1] = 0; $0[9] = 255
+            } == .checksumOutOfRange)
+        #expect(
+            fault(short) {
+                $0[1] = 0; $0[6] = 0
+            } == .checksumOutOfRange)
     }
 }

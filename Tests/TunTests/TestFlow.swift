@@ -30,7 +30,8 @@ struct TestFlow {
         let checksumField: Int
         if flow.isTCP {
             transport += big(flow.sequence) + big(flow.acknowledgement)
-            transport += [UInt8((20 + flow.options.count) / 4) << 4, flags] + big(flow.window) + [0, 0, 0, 0] + flow.options
+            transport +=
+                [UInt8((20 + flow.options.count) / 4) << 4, flags] + big(flow.window) + [0, 0, 0, 0] + flow.options
             checksumField = 16
         } else {
             transport += big(UInt16(8 + payload.count)) + [0, 0]

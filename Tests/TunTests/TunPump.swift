@@ -73,7 +73,8 @@ final class TunPump: Sendable {
 ///   left: warren-test0 10.9.0.1 fd09::1  <== pumps ==>  right: warren-test0 10.9.0.2 fd09::2
 /// ```
 func withJoinedTuns(
-    offloads wanted: TunOffloads, _ body: (_ left: TestNetwork, _ right: TestNetwork, _ granted: TunOffloads) throws -> Void
+    offloads wanted: TunOffloads,
+    _ body: (_ left: TestNetwork, _ right: TestNetwork, _ granted: TunOffloads) throws -> Void
 ) throws -> (forth: TunPump.Counts, back: TunPump.Counts) {
     let left = try TestNetwork()
     let right = try TestNetwork()
