@@ -41,6 +41,13 @@ package struct TransportKeys: ~Copyable {
     package let fromResponder: SecretKey
     /// Names this session, the same at both ends (Noise 11.2).
     package let handshakeHash: Bytes32
+
+    /// Gives both keys to a new owner.
+    package consuming func take<Result: ~Copyable>(
+        _ body: (_ fromInitiator: consuming SecretKey, _ fromResponder: consuming SecretKey) -> Result
+    ) -> Result {
+        body(fromInitiator, fromResponder)
+    }
 }
 
 extension RawSpan {

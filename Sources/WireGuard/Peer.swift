@@ -1,0 +1,142 @@
+import Addressing
+import Noise
+package import Sodium
+import Timing
+
+/// A peer's long-lived public key.
+package typealias PublicKey = X25519.PublicKey
+
+/// Names a peer of one device: a small number and how often it was given out before.
+package struct PeerID: Hashable, Sendable {
+    /// From 0, fit to index the caller's own table.
+    package let index: Int32
+    package let generation: UInt32
+}
+
+/// All that is known of a peer: configuration, handshake, sessions, timers and packets that wait.
+struct Peer: ~Copyable {
+    let id: PeerID
+    let publicKey: PublicKey
+    /// The shared secret of both static keys; nil without a private key, or for a public key that nobody can own.
+    var staticStatic: SecretKey?
+    /// Zero when there is none.
+    var presharedKey: SecretKey
+    var path: Path?
+
+    /// Our initiation that was not answered yet.
+    var initiation: PendingInitiation?
+    var keypairs = Keypairs()
+    /// The greatest stamp of an initiation by the peer: an older or equal one is a replay.
+    var greatestTimestamp = TAI64N.zero
+    /// The stamp of our last initiation.
+    var sentTimestamp = TAI64N.zero
+    var initiationConsumed: MonotonicTime?
+
+    var cookies: CookieGenerator
+    var timers = Timers()
+    /// When the device will look at the timers.
+    var scheduled = MonotonicTime.never
+    var queue = PacketQueue()
+
+    var receivedBytes: UInt64 = 0
+    var sentBytes: UInt64 = 0
+    var lastHandshake: WallTime?
+
+    init(id: PeerID, publicKey: PublicKey, presharedKey: consuming SecretKey) {
+        self.id = id
+        self.publicKey = publicKey
+        self.presharedKey = presharedKey
+        cookies = CookieGenerator(publicKey)
+    }
+
+    /// The keys that `response` to our initiation, which there is, makes.
+    func finishInitiation(response: RawSpan, local: borrowing StaticKey) throws(NoiseError) -> TransportKeys {
+        switch initiation {
+        case .some(let initiation):
+            var payload: [UInt8] = []
+            return try initiation.state.finish(
+                response: response, local: local, presharedKey: presharedKey, payload: &payload)
+        case .none: throw .authentication
+        }
+    }
+}
+
+/// An initiation of ours that waits for its response.
+struct PendingInitiation: ~Copyable {
+    let index: UInt32
+    let state: HandshakeState.Initiator
+}
+
+/// The sessions with a peer: the one that seals, the one before it, whose packets may still come, and the one that we
+/// answered for and that the peer has not used yet.
+struct Keypairs {
+    var current: Keypair?
+    var previous: Keypair?
+    var next: Keypair?
+
+    func find(_ index: UInt32) -> Keypair? {
+        if let current, current.localIndex == index { return current }
+        if let previous, previous.localIndex == index { return previous }
+        if let next, next.localIndex == index { return next }
+        return nil
+    }
+
+    /// Takes in a session that we initiated, which is confirmed by the response. Returns those that end.
+    mutating func add(initiated keypair: Keypair) -> [Keypair] {
+        let ended: [Keypair?]
+        if let next {
+            // Both ends initiated at once: theirs may be in use from now on.
+            ended = [previous, current]
+            previous = next
+        } else {
+            ended = [previous]
+            previous = current
+        }
+        next = nil
+        current = keypair
+        return ended.compactMap { $0 }
+    }
+
+    /// Takes in a session that we answered for: its initiator must use it first. Returns those that end.
+    mutating func add(answered keypair: Keypair) -> [Keypair] {
+        let ended = [next, previous]
+        next = keypair
+        previous = nil
+        return ended.compactMap { $0 }
+    }
+
+    /// Makes `next`, which a packet has come for, the current one. Returns the one that ends.
+    mutating func confirmNext() -> Keypair? {
+        let ended = previous
+        previous = current
+        current = next
+        next = nil
+        return ended
+    }
+
+    var all: [Keypair] { [current, previous, next].compactMap { $0 } }
+}
+
+/// Packets that wait for a session, at most 128: then the oldest goes.
+struct PacketQueue {
+    static let limit = 128
+
+    private var packets: [[UInt8]] = []
+
+    var count: Int { packets.count }
+    var isEmpty: Bool { packets.isEmpty }
+
+    /// Copies `packet`; false when another had to go for it.
+    mutating func append(_ packet: UnsafeRawBufferPointer) -> Bool {
+        let isFull = packets.count == Self.limit
+        if isFull { packets.removeFirst() }
+        unsafe packets.append(Array(packet))
+        return !isFull
+    }
+
+    /// All packets, oldest first; none are left.
+    mutating func takeAll() -> [[UInt8]] {
+        defer { packets = [] }
+        return packets
+    }
+}
