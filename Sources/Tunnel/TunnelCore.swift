@@ -79,7 +79,7 @@ package struct TunnelCore: ~Copyable {
     /// Opens the home sockets on `port` (0: any free one), the same for both families where both exist.
     package mutating func bind(port: UInt16) throws(TransportError) {
         let first = try UDPSocket(.ipv4, port: port)
-        port = first.port
+        self.port = first.port
         var second: UDPSocket?
         do { second = try UDPSocket(.ipv6, port: first.port) } catch {
             guard case .familyNotSupported = error else { throw error }
