@@ -1,5 +1,5 @@
 import FoundationEssentials
-import Linux
+package import Linux
 
 /// Asks a sidecar's local API one question: a line out, one JSON object back, over a Unix socket. Blocks for at most 10 s.
 package struct ControlClient {

@@ -149,7 +149,7 @@ package enum ControlRequest: Equatable, Sendable {
 
     /// Nil for what is not a request.
     package init?(line: some StringProtocol) {
-        let words = line.split(separator: " ", omittingEmptySubsequences: true).map(String.init)
+        let words = String(line).split(separator: " ").map(String.init)
         switch (words.first, words.count) {
         case ("status", 1): self = .status
         case ("peers", 1): self = .peers

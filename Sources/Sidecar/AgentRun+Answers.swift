@@ -1,7 +1,9 @@
 import Addressing
 import Control
+import Directory
 import Membership
 import Sodium
+import Synchronization
 import Timing
 import Tunnel
 import WireGuard
@@ -14,8 +16,8 @@ extension AgentRun {
         case .peers: return ControlAnswer(peers: await peerReports())
         case .whois(let text):
             guard let address = IPAddress(text) else { return ControlAnswer(error: "whois \(text): not an address") }
-            return await identity(of: .address(address), text)
-        case .resolve(let name): return await identity(of: .name(name), name)
+            return await identify(.address(address), text)
+        case .resolve(let name): return await identify(.name(name), name)
         case .leave:
             do {
                 try await leave()
@@ -24,7 +26,7 @@ extension AgentRun {
         }
     }
 
-    private func identity(of key: Message.LookupKey, _ subject: String) async -> ControlAnswer {
+    private func identify(_ key: Message.LookupKey, _ subject: String) async -> ControlAnswer {
         guard let joined = joined.withLock({ $0 }) else { return ControlAnswer(error: "look up \(subject): not joined yet") }
         // What is known already needs no hub.
         let known = await joined.tunnel.ask { _, peering in

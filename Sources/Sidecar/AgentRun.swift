@@ -105,11 +105,13 @@ final class AgentRun: Sendable {
             let staticKey = try SecretKey(using: &random)
             let publicKey = X25519.publicKey(of: staticKey)
             let probeKey = try staticKey.copy()
-            var device = Device(privateKey: staticKey, roaming: .caller)
-            device.mtu = pod.mtu
+            var configuration = Device.Configuration()
+            configuration.roaming = .caller
+            configuration.mtu = pod.mtu
+            let device = Device(privateKey: staticKey, random: random, configuration: configuration)
             let (offloads, mtu) = (pod.offloads, pod.mtu)
             var core = try TunnelCore(device: device, tun: pod.takeTun(), offloads: offloads, mtu: mtu)
-            try core.bind(port: configuration.port)
+            try core.bind(port: self.configuration.port)
             let relayIdentity = RelayClient.Identity(key: identity.publicKey) { [identity] in identity.sign($0) }
             let relays = admission.mesh.relays.compactMap { relay in
                 relay.endpoints.first.map { endpoint in
@@ -120,7 +122,7 @@ final class AgentRun: Sendable {
                             credential: Array(admission.credential.text.utf8), now: now))
                 }
             }
-            core.relays = Array(repeating: nil, count: relays.count)
+            core.relays = [TunnelCore.RelayRoute?](repeating: nil, count: relays.count)
             let peering = Peering(
                 identity: identity, verifier: membership.verifier, meshRanges: admission.mesh.ranges,
                 ownAddresses: interfaceAddresses, staticKey: probeKey, epoch: UInt32(clamping: WallTime.now().seconds),

@@ -1,6 +1,5 @@
 import Addressing
 import Timing
-import Traversal
 
 /// How an initiator tells a stranger who it is, so that the responder asks no server: its credential and its
 /// announcement, one datagram each, as the payload of relay data beside the first handshake initiation.
@@ -54,7 +53,7 @@ struct Strangers {
     static let limit = 64
     static let holdTime = Interval.seconds(1)
     /// Chains verified in a second, in all: three signatures each.
-    static let verificationsPerSecond: UInt64 = 200
+    static let verificationLimit = TokenBucket.Limit(perSecond: 200, burst: 200)
 
     private struct Stranger {
         var credential: [UInt8]?
@@ -68,8 +67,7 @@ struct Strangers {
     private(set) var refused: UInt64 = 0
 
     init(now: MonotonicTime) {
-        verifications = TokenBucket(
-            capacity: Self.verificationsPerSecond, perSecond: Self.verificationsPerSecond, now: now)
+        verifications = TokenBucket(full: Self.verificationLimit, now: now)
     }
 
     var count: Int { strangers.count }
@@ -114,7 +112,7 @@ struct Strangers {
             let announcement = stranger.announcement, let initiation = stranger.initiation
         else { return nil }
         strangers[source] = nil
-        guard verifications.take(now) else {
+        guard verifications.take(1, limit: Self.verificationLimit, now: now) else {
             refused += 1
             return nil
         }

@@ -2,6 +2,7 @@ import Addressing
 import Membership
 import Sodium
 import Timing
+import Traversal
 import Tunnel
 import WireGuard
 
@@ -21,7 +22,7 @@ extension Peering {
             guard record.announcement.sequence > known.record.announcement.sequence else { return known }
             if known.key == key {
                 known.record = record
-                core.device.setAllowedIPs(addresses.map { IPPrefix(host: $0) }, for: known.device)
+                core.device.setAllowedIPs(known.device, addresses.map { IPPrefix(host: $0) })
                 engine.setRelay(relayPath(for: record), for: record.id)
                 perform(&core, now: now)
                 return known
@@ -38,8 +39,8 @@ extension Peering {
             remove(oldest, &core)
             events.yield(.forget(oldest.id))
         }
-        guard let device = core.device.addPeer(key) else { return nil }
-        core.device.setAllowedIPs(addresses.map { IPPrefix(host: $0) }, for: device)
+        guard let device = try? core.device.addPeer(key) else { return nil }
+        core.device.setAllowedIPs(device, addresses.map { IPPrefix(host: $0) })
         let peer = MeshPeer(record: record, device: device, key: key, now: now)
         do {
             try engine.addPeer(

@@ -1,6 +1,6 @@
 import Addressing
 import Control
-import Directory
+import Relay
 import Timing
 import Traversal
 import Tunnel
@@ -11,7 +11,7 @@ extension Peering {
     func reports(_ core: borrowing TunnelCore, wall: WallTime) -> [PeerReport] {
         peers.values.sorted { $0.name < $1.name }.map { peer in
             let status = engine.status(of: peer.id)
-            let snapshot = core.device.snapshot(of: peer.device)
+            let snapshot = core.device.snapshot(peer.device)
             let endpoint: String? =
                 if case .direct(_, let endpoint) = status?.path { endpoint.description } else { nil }
             let handshake = snapshot?.lastHandshake
@@ -27,7 +27,10 @@ extension Peering {
 
     /// Everything that was dropped, by reason; only what happened.
     func drops(_ core: borrowing TunnelCore) -> [String: UInt64] {
-        var drops = core.device.drops.named
+        var drops: [String: UInt64] = [:]
+        for reason in DropReason.allCases where core.device.drops[reason] > 0 {
+            drops["wireguard-\(reason)"] = core.device.drops[reason]
+        }
         let engineCounters = engine.counters
         for (name, count) in [
             ("probe-unknown-peer", engineCounters.unknownPeer), ("probe-malformed", engineCounters.malformed),

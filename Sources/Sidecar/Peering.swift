@@ -100,7 +100,7 @@ extension Peering: TunnelPolicy {
         guard let type = unsafe datagram.first else { return }
         switch (type, path) {
         case (ProbeSeal.type, _):
-            unsafe engine.receive(Array(datagram), from: path, now: now)
+            engine.receive(unsafe Array(datagram), from: path, now: now)
             perform(&core, now: now)
         case (Introduction.type, .relayed(_, let source)):
             unsafe introduced(Array(datagram), by: source, on: path, &core, now: now)
@@ -108,7 +108,7 @@ extension Peering: TunnelPolicy {
             unsafe receivedFromRelay(datagram, source, &core, now: now)
         case (0..<0x40, .direct(_, let source)):
             let bytes = unsafe UnsafeRawBufferPointer(datagram)
-            receivedSTUN(unsafe RawSpan(_unsafeBytes: bytes), from: source, &core, now: now)
+            unsafe receivedSTUN(RawSpan(_unsafeBytes: bytes), from: source, &core, now: now)
         default: counters.unknownDatagrams += 1
         }
     }
@@ -173,7 +173,7 @@ extension Peering: TunnelPolicy {
             case .signal(let bytes, let id): events.yield(.signal(to: id, bytes))
             case .setPath(let id, let path):
                 guard let peer = peers[id] else { continue }
-                core.device.setPath(path, for: peer.device)
+                core.device.setPath(peer.device, path)
                 let after = now.since(peer.learned)
                 if let path, !path.isRelayed, peer.directAfter == nil { peer.directAfter = after }
                 events.yield(.path(id, name: peer.name, path, after: after))

@@ -10,6 +10,9 @@ enum PodInterface {
         let offloads: TunOffloads
         let addresses: [IPAddress]
         let mtu: Int
+
+        /// The descriptor, to hand to the tunnel.
+        consuming func takeTun() -> TunDevice { tun }
     }
 
     /// Attaches to the device as its owner. Refuses one that is not ready: without an address, or down.
@@ -41,7 +44,7 @@ enum PodInterface {
             return []
         }
         let excluded = Set(links.filter { $0.name == name || $0.name == "lo" }.map(\.index))
-        let addresses = all.filter { !excluded.contains($0.interfaceIndex) }.map(\.prefix.address)
+        let addresses = all.filter { !excluded.contains($0.linkIndex) }.map(\.prefix.address)
         return addresses.filter { !$0.isRefusedAsTarget }.sorted()
     }
 }

@@ -215,7 +215,7 @@ package struct Engine: ~Copyable {
     }
 
     private mutating func ping(_ peer: PeerPaths, _ index: Int, now: MonotonicTime) {
-        guard peer.budget.take(now) else {
+        guard peer.budget.take(1, limit: Limits.probes, now: now) else {
             counters.overBudget += 1
             return
         }

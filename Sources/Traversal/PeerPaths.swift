@@ -1,5 +1,5 @@
 import Addressing
-package import Timing
+import Timing
 
 /// How one peer can be reached, and how it is reached now: relay first, a better path only by a verified probe.
 ///
@@ -50,7 +50,7 @@ final class PeerPaths {
         self.seal = seal
         self.relay = relay
         nextCall = now
-        budget = TokenBucket(capacity: Limits.probesPerSecond, perSecond: Limits.probesPerSecond, now: now)
+        budget = TokenBucket(full: Limits.probes, now: now)
     }
 
     /// What the tunnel should send on.
@@ -92,6 +92,7 @@ package enum Limits {
     package static let candidates = ProbeMessage.maximumCandidates
     /// Pings to a peer in a second, in all.
     package static let probesPerSecond: UInt64 = 16
+    static let probes = TokenBucket.Limit(perSecond: probesPerSecond, burst: probesPerSecond)
     /// When a call is repeated until the peer's comes in; then the re-upgrade attempts of a relayed peer.
     static let callSpacing: [Interval] = [
         .milliseconds(250), .milliseconds(500), .seconds(1), .seconds(3), .seconds(10), .seconds(30), .seconds(60),
@@ -120,31 +121,4 @@ package enum Limits {
     /// A path must be this much better before it replaces one that works.
     static let betterBy: Interval = .milliseconds(10)
     static let pingTimeout: Interval = .seconds(5)
-}
-
-/// Tokens that refill with time: a rate with a burst.
-package struct TokenBucket: Sendable {
-    private let capacity: UInt64
-    private let interval: UInt64
-    private var tokens: UInt64
-    private var updated: MonotonicTime
-
-    package init(capacity: UInt64, perSecond: UInt64, now: MonotonicTime) {
-        self.capacity = capacity
-        interval = 1_000_000_000 / max(perSecond, 1)
-        tokens = capacity
-        updated = now
-    }
-
-    /// Whether a token was there; it is taken.
-    package mutating func take(_ now: MonotonicTime) -> Bool {
-        let earned = now.since(updated).nanoseconds / interval
-        if earned > 0 {
-            tokens = min(capacity, tokens + earned)
-            updated = tokens == capacity ? now : updated + .nanoseconds(earned * interval)
-        }
-        guard tokens > 0 else { return false }
-        tokens -= 1
-        return true
-    }
 }
