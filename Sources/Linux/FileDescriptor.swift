@@ -77,3 +77,9 @@ package struct FileDescriptor: ~Copyable, Sendable {
         }
     }
 }
+
+/// Writes a line to the standard error output; a closed one is ignored.
+package func writeErrorLine(_ line: String) {
+    let bytes = Array("\(line)\n".utf8)
+    _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(2, $0.baseAddress, $0.count) }
+}

@@ -7,12 +7,23 @@ package struct SignalFD: ~Copyable, Sendable {
 
     /// Blocks `signals` for the calling thread and the threads it starts later, and reads them here.
     package init(_ signals: [Int32]) throws(SystemError) {
+        var set = Self.set(signals)
+        Self.block(signals)
+        descriptor = FileDescriptor(
+            owning: try check("signalfd") { unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC | SFD_NONBLOCK)) })
+    }
+
+    /// Blocks `signals` for the calling thread and the threads it starts later.
+    package static func block(_ signals: [Int32]) {
+        var set = set(signals)
+        unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+    }
+
+    private static func set(_ signals: [Int32]) -> sigset_t {
         var set = sigset_t()
         unsafe sigemptyset(&set)
         for signal in signals { unsafe sigaddset(&set, signal) }
-        unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
-        descriptor = FileDescriptor(
-            owning: try check("signalfd") { unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC | SFD_NONBLOCK)) })
+        return set
     }
 
     package var raw: Int32 { descriptor.raw }

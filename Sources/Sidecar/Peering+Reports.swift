@@ -1,6 +1,8 @@
 import Addressing
 import Control
+import Membership
 import Relay
+import Sodium
 import Timing
 import Traversal
 import Tunnel
@@ -28,7 +30,7 @@ extension Peering {
     /// Everything that was dropped, by reason; only what happened.
     func drops(_ core: borrowing TunnelCore) -> [String: UInt64] {
         var drops: [String: UInt64] = [:]
-        for reason in DropReason.allCases where core.device.drops[reason] > 0 {
+        for reason in WireGuard.DropReason.allCases where core.device.drops[reason] > 0 {
             drops["wireguard-\(reason)"] = core.device.drops[reason]
         }
         let engineCounters = engine.counters

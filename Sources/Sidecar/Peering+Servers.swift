@@ -36,9 +36,7 @@ extension Peering {
             counters.unknownDatagrams += 1
             return
         }
-        let bytes = unsafe UnsafeRawBufferPointer(datagram)
-        let received = relays[index].client.receive(
-            unsafe RawSpan(_unsafeBytes: bytes), from: source, now: now, using: &random)
+        let received = relays[index].client.receive(unsafe datagram.bytes, from: source, now: now, using: &random)
         if case .control(let step) = received { perform(step, relay: index, &core, now: now) }
     }
 

@@ -107,8 +107,7 @@ extension Peering: TunnelPolicy {
         case (0xc0...0xcf, .direct(_, let source)):
             unsafe receivedFromRelay(datagram, source, &core, now: now)
         case (0..<0x40, .direct(_, let source)):
-            let bytes = unsafe UnsafeRawBufferPointer(datagram)
-            unsafe receivedSTUN(RawSpan(_unsafeBytes: bytes), from: source, &core, now: now)
+            receivedSTUN(unsafe datagram.bytes, from: source, &core, now: now)
         default: counters.unknownDatagrams += 1
         }
     }

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Glibc
+import Linux
 import Tunnel
 
 /// `warrend wireguard IFNAME`: what `wireguard-go IFNAME` does, with the same sockets, environment and signals.
@@ -15,7 +15,7 @@ struct WireGuardCommand: ParsableCommand {
         do {
             try WireGuardInterface.run(named: interface, foreground: foreground)
         } catch {
-            _ = unsafe fputs("warrend wireguard \(interface): \(error)\n", stderr)
+            writeErrorLine("warrend wireguard \(interface): \(error)")
             throw ExitCode(1)
         }
     }
