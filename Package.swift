@@ -103,6 +103,14 @@ let full: [Target] = [
     tests("Control", ["Linux", "Addressing"]),
 ]
 
+// The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
+let scenarios: [Target] = [
+    .target(name: "Lab", path: "Tests/Lab", swiftSettings: house),
+    .executableTarget(name: "warren-demo", dependencies: ["Lab"], path: "Tests/Demo", swiftSettings: house),
+    .testTarget(
+        name: "EndToEndTests", dependencies: ["Lab"], path: "Tests/EndToEndTests", swiftSettings: house),
+]
+
 let coreOnly = Context.environment["WARREN_CORE"] == "1"
 
 // Each dependency and why it is worth its build time:
@@ -122,6 +130,6 @@ let package = Package(
             .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
             .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         ],
-    targets: coreOnly ? core : core + full,
+    targets: coreOnly ? core : core + full + scenarios,
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,2 @@
+import Lab
+print(Requirements.missing())
