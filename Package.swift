@@ -79,13 +79,15 @@ let full: [Target] = [
     module(
         "Sidecar",
         [
-            "Directory", "Membership", "Relay", "Traversal", "STUN", "Tunnel", "WireGuard", "Tun", "Transport", "Netlink",
-            "Control", "Sodium", "Linux", "Addressing", "Timing", logging,
+            "Directory", "Membership", "Relay", "Traversal", "STUN", "Tunnel", "WireGuard", "Tun", "Transport",
+            "Netlink",
+            "Control", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, logging,
         ]),
     module(
         "Hub",
         [
-            "Directory", "Membership", "Relay", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux", "Transport", "Addressing",
+            "Directory", "Membership", "Relay", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux", "Transport",
+            "Addressing",
             "Timing", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, grdb, logging,
         ]),
     program("warrend", ["Sidecar", "Tunnel", "Control", "Linux", "Addressing", arguments, logging]),

@@ -18,7 +18,9 @@ package enum Base64 {
     }
 
     /// The bytes of unpadded base64url; nil unless `text` is exactly what `encodeURL` would write.
-    package static func decodeURL(_ text: some StringProtocol) -> [UInt8]? { decode(Array(text.utf8)[...], alphabet: url) }
+    package static func decodeURL(_ text: some StringProtocol) -> [UInt8]? {
+        decode(Array(text.utf8)[...], alphabet: url)
+    }
 
     private static let standard = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     private static let url = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)

@@ -57,7 +57,9 @@ extension IPPrefix: CustomStringConvertible, LosslessStringConvertible {
         if parts.count == 1 {
             self.init(host: address)
         } else {
-            guard parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }), let length = Int(parts[1]) else { return nil }
+            guard parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }), let length = Int(parts[1]) else {
+                return nil
+            }
             self.init(address, length: length)
         }
     }

@@ -50,7 +50,9 @@ package struct Epoll: ~Copyable, Sendable {
             if errno == .interrupted { return [] }
             throw SystemError("epoll_wait", errno)
         }
-        return unsafe events.prefix(Int(count)).map { unsafe Event(token: $0.data.u64, ready: Interest(rawValue: $0.events)) }
+        return unsafe events.prefix(Int(count)).map {
+            unsafe Event(token: $0.data.u64, ready: Interest(rawValue: $0.events))
+        }
     }
 
     private borrowing func control(

@@ -14,7 +14,8 @@ package enum ChaChaPoly {
         unsafe key.withBytes { key in
             unsafe withUnsafeBytes(of: &nonce) { nonce in
                 _ = unsafe crypto_aead_chacha20poly1305_ietf_encrypt(
-                    output, nil, plaintext, UInt64(count), additionalData.baseAddress?.assumingMemoryBound(to: UInt8.self),
+                    output, nil, plaintext, UInt64(count),
+                    additionalData.baseAddress?.assumingMemoryBound(to: UInt8.self),
                     UInt64(additionalData.count), nil, nonce.baseAddress!.assumingMemoryBound(to: UInt8.self), key)
             }
         }
@@ -55,7 +56,8 @@ package enum XChaChaPoly {
         var output = [UInt8](repeating: 0, count: plaintext.count + tagSize)
         unsafe key.withBytes { key in
             _ = unsafe crypto_aead_xchacha20poly1305_ietf_encrypt(
-                &output, nil, plaintext, UInt64(plaintext.count), additionalData, UInt64(additionalData.count), nil, nonce, key)
+                &output, nil, plaintext, UInt64(plaintext.count), additionalData, UInt64(additionalData.count), nil,
+                nonce, key)
         }
         return output
     }
@@ -68,7 +70,8 @@ package enum XChaChaPoly {
         var output = [UInt8](repeating: 0, count: ciphertext.count - tagSize)
         let result = unsafe key.withBytes { key in
             unsafe crypto_aead_xchacha20poly1305_ietf_decrypt(
-                &output, nil, nil, ciphertext, UInt64(ciphertext.count), additionalData, UInt64(additionalData.count), nonce, key)
+                &output, nil, nil, ciphertext, UInt64(ciphertext.count), additionalData, UInt64(additionalData.count),
+                nonce, key)
         }
         guard result == 0 else { throw .authentication }
         return output

@@ -88,7 +88,9 @@ package struct Engine: ~Copyable {
         guard let peer = peers[id] else { return }
         let wasQuiet = now.since(peer.lastSent) > Limits.sendingWithin
         peer.lastSent = now
-        if wasQuiet, let direct = peer.direct { peer.direct?.nextPing = min(direct.nextPing, now + Limits.pingWhenSilent) }
+        if wasQuiet, let direct = peer.direct {
+            peer.direct?.nextPing = min(direct.nextPing, now + Limits.pingWhenSilent)
+        }
         if wasQuiet, peer.direct == nil, peer.nextCall == .never { peer.restartSearch(now) }
     }
 
@@ -99,7 +101,9 @@ package struct Engine: ~Copyable {
         guard !path.isRelayed else { return }
         if peer.direct?.path == path {
             peer.direct?.heard = now
-        } else if case .direct(let socket, let endpoint) = path, now.since(lastCheck(peer, endpoint)) > .milliseconds(200) {
+        } else if case .direct(let socket, let endpoint) = path,
+            now.since(lastCheck(peer, endpoint)) > .milliseconds(200)
+        {
             check(peer, Candidate(.peerReflexive, endpoint), socket: socket, now: now)
         }
     }

@@ -70,7 +70,8 @@ final class PeerPaths {
 
     /// The remote of `endpoint`; made when the policy and the limit of candidates allow it.
     func remote(_ candidate: Candidate, socket: UInt8) -> Int? {
-        if let index = remotes.firstIndex(where: { $0.candidate.endpoint == candidate.endpoint && $0.socket == socket }) {
+        if let index = remotes.firstIndex(where: { $0.candidate.endpoint == candidate.endpoint && $0.socket == socket })
+        {
             return index
         }
         if remotes.count >= Limits.candidates {
@@ -98,7 +99,8 @@ package enum Limits {
     static let callSpacingAtRest: Interval = .seconds(300)
     /// From the peer's call to each round of pings.
     static let roundSpacing: [Interval] = [
-        .milliseconds(30), .milliseconds(70), .milliseconds(100), .milliseconds(200), .milliseconds(400), .milliseconds(800),
+        .milliseconds(30), .milliseconds(70), .milliseconds(100), .milliseconds(200), .milliseconds(400),
+        .milliseconds(800),
     ]
     /// A direct path that carries data is checked this often even when answers come in: they may come one way only.
     static let pingWhenActive: Interval = .seconds(5)

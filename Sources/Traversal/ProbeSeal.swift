@@ -83,7 +83,8 @@ package struct ProbeSeal: ~Copyable {
         let plaintext: [UInt8]
         do {
             plaintext = try XChaChaPoly.open(
-                Array(datagram[Self.headerSize...]), additionalData: header + localID.bytes, nonce: Array(header[..<24]),
+                Array(datagram[Self.headerSize...]), additionalData: header + localID.bytes,
+                nonce: Array(header[..<24]),
                 key: receiveKey)
         } catch { throw .authentication }
         let epoch = header[4..<8].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }

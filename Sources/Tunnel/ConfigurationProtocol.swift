@@ -53,7 +53,9 @@ package enum ConfigurationRequest: Sendable {
             let key = line[..<equals]
             let value = line[line.index(after: equals)...]
             if key == "public_key" {
-                guard let bytes = Hexadecimal.decode(value), let publicKey = Bytes32(bytes) else { throw .invalidArgument }
+                guard let bytes = Hexadecimal.decode(value), let publicKey = Bytes32(bytes) else {
+                    throw .invalidArgument
+                }
                 change.peers.append(PeerChange(publicKey: publicKey))
             } else if change.peers.isEmpty {
                 try apply(key, value, to: &change)

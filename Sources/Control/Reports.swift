@@ -1,0 +1,162 @@
+// What the sidecar's local API answers, as JSON with these keys: a contract with scripts. Times are in the unit that the
+// name ends in. Nothing secret is in it: no key but public ones.
+
+/// The agent itself.
+package struct StatusReport: Codable, Sendable, Equatable {
+    package var name: String
+    package var mesh: String
+    package var id: String
+    package var addresses: [String]
+    /// "accepted", "joining" or "unreachable"; `hubDetail` says why.
+    package var hub: String
+    package var hubDetail: String
+    package var ready: Bool
+    /// Required peers whose handshake is not verified yet.
+    package var waitingFor: [String]
+    package var publicKey: String
+    package var listenPort: UInt16
+    /// What STUN saw, as `ADDRESS:PORT`; empty when no answer came.
+    package var mapped: [String]
+    /// The relay's endpoint, and whether it has accepted us.
+    package var relay: String
+    package var relayUp: Bool
+    package var credentialExpiresInSeconds: Int64
+    package var uptimeSeconds: Double
+    /// Packets dropped, by reason; only reasons that happened.
+    package var drops: [String: UInt64]
+    /// Memory for secrets: slabs mapped, and how many of them mlock(2) accepted.
+    package var secretSlabs: Int
+    package var lockedSecretSlabs: Int
+
+    package init(
+        name: String, mesh: String, id: String, addresses: [String], hub: String, hubDetail: String, ready: Bool,
+        waitingFor: [String], publicKey: String, listenPort: UInt16, mapped: [String], relay: String, relayUp: Bool,
+        credentialExpiresInSeconds: Int64, uptimeSeconds: Double, drops: [String: UInt64], secretSlabs: Int,
+        lockedSecretSlabs: Int
+    ) {
+        self.name = name
+        self.mesh = mesh
+        self.id = id
+        self.addresses = addresses
+        self.hub = hub
+        self.hubDetail = hubDetail
+        self.ready = ready
+        self.waitingFor = waitingFor
+        self.publicKey = publicKey
+        self.listenPort = listenPort
+        self.mapped = mapped
+        self.relay = relay
+        self.relayUp = relayUp
+        self.credentialExpiresInSeconds = credentialExpiresInSeconds
+        self.uptimeSeconds = uptimeSeconds
+        self.drops = drops
+        self.secretSlabs = secretSlabs
+        self.lockedSecretSlabs = lockedSecretSlabs
+    }
+}
+
+/// One peer that this agent has talked to.
+package struct PeerReport: Codable, Sendable, Equatable {
+    package var name: String
+    package var id: String
+    package var addresses: [String]
+    package var publicKey: String
+    /// "direct", "relay" or "none".
+    package var path: String
+    /// The remote endpoint of a direct path; empty otherwise.
+    package var endpoint: String
+    package var rttMs: Double?
+    /// From learning of the peer to its first direct path.
+    package var directAfterMs: Double?
+    package var rxBytes: UInt64
+    package var txBytes: UInt64
+    package var handshakeAgeS: Double?
+
+    package init(
+        name: String, id: String, addresses: [String], publicKey: String, path: String, endpoint: String,
+        rttMs: Double?,
+        directAfterMs: Double?, rxBytes: UInt64, txBytes: UInt64, handshakeAgeS: Double?
+    ) {
+        self.name = name
+        self.id = id
+        self.addresses = addresses
+        self.publicKey = publicKey
+        self.path = path
+        self.endpoint = endpoint
+        self.rttMs = rttMs
+        self.directAfterMs = directAfterMs
+        self.rxBytes = rxBytes
+        self.txBytes = txBytes
+        self.handshakeAgeS = handshakeAgeS
+    }
+}
+
+/// Who an agent is, by its verified credential: the answer to `whois` and `resolve`.
+package struct IdentityReport: Codable, Sendable, Equatable {
+    package var name: String
+    package var id: String
+    package var addresses: [String]
+    /// The SPIFFE ID in the credential.
+    package var subject: String
+
+    package init(name: String, id: String, addresses: [String], subject: String) {
+        self.name = name
+        self.id = id
+        self.addresses = addresses
+        self.subject = subject
+    }
+}
+
+/// The one answer of the local API: what was asked for, or why not.
+package struct ControlAnswer: Codable, Sendable, Equatable {
+    package var error: String?
+    package var status: StatusReport?
+    package var peers: [PeerReport]?
+    package var identity: IdentityReport?
+
+    package init(
+        error: String? = nil, status: StatusReport? = nil, peers: [PeerReport]? = nil, identity: IdentityReport? = nil
+    ) {
+        self.error = error
+        self.status = status
+        self.peers = peers
+        self.identity = identity
+    }
+}
+
+/// What can be asked: one line of text.
+package enum ControlRequest: Equatable, Sendable {
+    case status
+    case peers
+    /// Who holds a virtual address.
+    case whois(String)
+    /// Which agent has a name.
+    case resolve(String)
+    /// Give up the credential and stop.
+    case leave
+
+    package static let maximumLength = 512
+
+    package var line: String {
+        switch self {
+        case .status: "status"
+        case .peers: "peers"
+        case .whois(let address): "whois \(address)"
+        case .resolve(let name): "resolve \(name)"
+        case .leave: "leave"
+        }
+    }
+
+    /// Nil for what is not a request.
+    package init?(line: some StringProtocol) {
+        let words = line.split(separator: " ", omittingEmptySubsequences: true).map(String.init)
+        switch (words.first, words.count) {
+        case ("status", 1): self = .status
+        case ("peers", 1): self = .peers
+        case ("whois", 2): self = .whois(words[1])
+        case ("resolve", 2): self = .resolve(words[1])
+        case ("leave", 1): self = .leave
+        default: return nil
+        }
+    }
+}

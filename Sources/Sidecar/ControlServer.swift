@@ -1,0 +1,59 @@
+import Control
+import FoundationEssentials
+import Glibc
+import NIOCore
+import NIOPosix
+
+/// Serves the local API on a Unix socket: one request line and one JSON answer a connection, at most 16 at a time, each
+/// for at most 10 s. Who may connect is the socket file's mode: 0660.
+struct ControlServer {
+    let path: String
+    let group: any EventLoopGroup
+    let answer: @Sendable (ControlRequest) async -> ControlAnswer
+
+    /// Serves until the task is cancelled. Throws when the socket can't be bound.
+    func run() async throws {
+        let previous = umask(0o117)
+        defer { umask(previous) }
+        let server = try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 16)
+            .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true) { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
+                }
+            }
+        try await server.executeThenClose { connections in
+            try await withThrowingDiscardingTaskGroup { tasks in
+                for try await connection in connections {
+                    tasks.addTask { await serve(connection) }
+                }
+            }
+        }
+    }
+
+    private func serve(_ connection: NIOAsyncChannel<ByteBuffer, ByteBuffer>) async {
+        let deadline = connection.channel.eventLoop.scheduleTask(in: .seconds(10)) {
+            connection.channel.close(promise: nil)
+        }
+        defer { deadline.cancel() }
+        // A client that goes away or breaks the rules only loses its answer.
+        try? await connection.executeThenClose { inbound, outbound in
+            var line = ByteBuffer()
+            for try await bytes in inbound {
+                line.writeImmutableBuffer(bytes)
+                if line.readableBytesView.contains(UInt8(ascii: "\n")) { break }
+                if line.readableBytes > ControlRequest.maximumLength { return }
+            }
+            let text = String(decoding: line.readableBytesView.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+            let result =
+                if let request = ControlRequest(line: text) {
+                    await answer(request)
+                } else {
+                    ControlAnswer(error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, leave")
+                }
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys]
+            try await outbound.write(ByteBuffer(bytes: try encoder.encode(result) + [UInt8(ascii: "\n")]))
+        }
+    }
+}

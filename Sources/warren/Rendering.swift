@@ -1,0 +1,64 @@
+import Control
+import FoundationEssentials
+
+/// Reports as JSON with stable key order, or as text that lines up.
+enum Rendering {
+    static func json(_ value: some Encodable) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
+    }
+
+    static func page(_ status: StatusReport) -> String {
+        var lines = [
+            ("agent", "\(status.name) in mesh \(status.mesh), id \(status.id)"),
+            ("addresses", status.addresses.joined(separator: "  ")),
+            (
+                "ready",
+                status.ready ? "yes" : "no" + (status.waitingFor.isEmpty ? "" : ", waiting for \(status.waitingFor)")
+            ),
+            ("hub", status.hubDetail.isEmpty ? status.hub : "\(status.hub): \(status.hubDetail)"),
+            ("relay", "\(status.relay) \(status.relayUp ? "up" : "down")"),
+            ("seen from outside as", status.mapped.isEmpty ? "no STUN answer" : status.mapped.joined(separator: "  ")),
+            ("port", "\(status.listenPort)"),
+            ("credential", "expires in \(status.credentialExpiresInSeconds / 60) min"),
+        ]
+        if !status.drops.isEmpty {
+            lines.append(
+                (
+                    "drops",
+                    status.drops.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+                ))
+        }
+        let width = lines.map(\.0.count).max() ?? 0
+        return lines.map { padded($0.0, width) + "  " + $0.1 }.joined(separator: "\n")
+    }
+
+    static func table(_ peers: [PeerReport]) -> String {
+        let header = ["NAME", "PATH", "ENDPOINT", "RTT", "RECEIVED", "SENT", "HANDSHAKE", "ADDRESSES"]
+        let rows = peers.map { peer in
+            [
+                peer.name, peer.path, peer.endpoint.isEmpty ? "-" : peer.endpoint,
+                peer.rttMs.map { "\(($0 * 10).rounded() / 10) ms" } ?? "-", bytes(peer.rxBytes), bytes(peer.txBytes),
+                peer.handshakeAgeS.map { "\(Int($0)) s ago" } ?? "never", peer.addresses.joined(separator: " "),
+            ]
+        }
+        let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
+        return ([header] + rows).map { row in
+            zip(row, widths).map { padded($0, $1) }.joined(separator: "  ")
+        }.joined(separator: "\n")
+    }
+
+    private static func padded(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+
+    private static func bytes(_ count: UInt64) -> String {
+        switch count {
+        case ..<1024: "\(count) B"
+        case ..<(1 << 20): "\((Double(count) / 102.4).rounded() / 10) KiB"
+        case ..<(1 << 30): "\((Double(count) / 104857.6).rounded() / 10) MiB"
+        default: "\((Double(count) / 107374182.4).rounded() / 10) GiB"
+        }
+    }
+}
