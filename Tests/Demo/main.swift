@@ -1,2 +1,4 @@
+import Glibc
 import Lab
-print(Requirements.missing())
+
+exit(Program.run(CommandLine.arguments.dropFirst().first))

@@ -1,3 +1,4 @@
+package import Control
 import Foundation
 import Glibc
 
@@ -59,7 +60,8 @@ package final class Mesh {
 
     /// A join token.
     package func token(_ options: String...) throws -> String {
-        try hubCommand(["token", "create", "--dir", hubFolder] + options).trimmingCharacters(in: .whitespacesAndNewlines)
+        try hubCommand(["token", "create", "--dir", hubFolder] + options).trimmingCharacters(
+            in: .whitespacesAndNewlines)
     }
 
     /// `warren-hub release NAME-or-ADDRESS`.
@@ -166,36 +168,36 @@ package final class Mesh {
             environment: Image.environment(folder: Pod.programs))
     }
 
-    package func peers(of pod: Pod) throws -> [PeerStatus] {
+    package func peers(of pod: Pod) throws -> [PeerReport] {
         let output = try warren("peers", "--json", in: pod)
         guard output.succeeded else {
             throw LabError.command(["warren", "peers"], status: output.status, text: output.text)
         }
-        return try JSONDecoder().decode([PeerStatus].self, from: Data(output.standardOutput.utf8))
+        return try JSONDecoder().decode([PeerReport].self, from: Data(output.standardOutput.utf8))
     }
 
     /// The peer at `address`, once the pod's sidecar knows it.
-    package func peer(of pod: Pod, at address: String) throws -> PeerStatus? {
+    package func peer(of pod: Pod, at address: String) throws -> PeerReport? {
         try peers(of: pod).first { $0.addresses.contains { $0 == address || $0.hasPrefix("\(address)/") } }
     }
 
-    package func status(of pod: Pod) throws -> SidecarStatus {
+    package func status(of pod: Pod) throws -> StatusReport {
         let output = try warren("status", "--json", in: pod)
         guard output.succeeded else {
             throw LabError.command(["warren", "status"], status: output.status, text: output.text)
         }
-        return try JSONDecoder().decode(SidecarStatus.self, from: Data(output.standardOutput.utf8))
+        return try JSONDecoder().decode(StatusReport.self, from: Data(output.standardOutput.utf8))
     }
 
     /// Sends until the pod's path to `address` is direct; returns the peer and the seconds it took.
     @discardableResult
     package func waitDirect(_ pod: Pod, to address: String, timeout: Double = 10) throws -> (
-        value: PeerStatus, seconds: Double
+        value: PeerReport, seconds: Double
     ) {
         let ping = try pod.startPing(address)
         defer { ping.stop() }
         return try waitUntil("\(pod.name) direct to \(address)", timeout: timeout) {
-            try peer(of: pod, at: address).flatMap { $0.isDirect ? $0 : nil }
+            try peer(of: pod, at: address).flatMap { $0.path == "direct" ? $0 : nil }
         }
     }
 

@@ -9,6 +9,8 @@ package struct PingReport: Sendable {
     package let average: Double
     /// Arrival of each reply, in seconds since 1970.
     package let arrivals: [Double]
+    /// Round trip of the first request, in milliseconds; nil when it got no reply.
+    package let first: Double?
 
     package var lost: Int { sent - received }
 
@@ -27,10 +29,18 @@ package struct PingReport: Sendable {
         sent = counts.first ?? 0
         received = counts.dropFirst().first ?? 0
         let times = lines.last { $0.hasPrefix("rtt ") }?
-            .split(separator: "=").last?.split(separator: "/").compactMap { Double($0.trimmingCharacters(in: .whitespaces)) }
+            .split(separator: "=").last?.split(separator: "/")
+            .compactMap { Double($0.trimmingCharacters(in: .whitespaces)) }
         minimum = times?.first ?? .nan
         average = times?.dropFirst().first ?? .nan
-        arrivals = lines.filter { $0.contains("bytes from") }.compactMap { Self.stamp($0) }
+        arrivals = Self.arrivals(in: text)
+        first = Self.first(in: text)
+    }
+
+    /// The round trip of request 1 in the output of a `ping` that may still run.
+    package static func first(in text: String) -> Double? {
+        let line = text.split(separator: "\n").first { $0.contains("icmp_seq=1 ") && $0.contains("bytes from") }
+        return line?.split(separator: " ").first { $0.hasPrefix("time=") }.flatMap { Double($0.dropFirst(5)) }
     }
 
     /// The stamp of each reply so far in the output of a `ping -D` that still runs.

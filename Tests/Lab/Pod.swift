@@ -62,7 +62,9 @@ package final class Pod: Place {
 
     /// Puts the join token where the sidecar reads it, as a mounted Secret.
     package func setToken(_ token: String) throws {
-        try run("sh", "-eu", "-c", "umask 077; cat > \(Self.tokenFile); chown \(Plan.sidecarUID) \(Self.tokenFile)", input: token)
+        try run(
+            "sh", "-eu", "-c", "umask 077; cat > \(Self.tokenFile); chown \(Plan.sidecarUID) \(Self.tokenFile)",
+            input: token)
     }
 
     /// Runs in the pod's mount namespace before anything else; `$1` is the pod's folder, `$2` the image's.

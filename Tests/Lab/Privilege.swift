@@ -9,10 +9,14 @@ package struct Privilege: Equatable, Sendable, CustomStringConvertible {
     /// Reads `/proc/PID/status`.
     package init(of pid: Int32) throws(LabError) {
         let text = readText("/proc/\(pid)/status")
-        let lines = text.split(separator: "\n").map { $0.split(whereSeparator: { " \t:".contains($0) }).map(String.init) }
+        let lines = text.split(separator: "\n").map {
+            $0.split(whereSeparator: { " \t:".contains($0) }).map(String.init)
+        }
         guard !lines.isEmpty else { throw .unexpected("no process \(pid)") }
         func value(_ name: String) -> [String] { lines.first { $0.first == name }.map { Array($0.dropFirst()) } ?? [] }
-        let sets = ["CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"].map { value($0).first.flatMap { UInt64($0, radix: 16) } }
+        let sets = ["CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"].map {
+            value($0).first.flatMap { UInt64($0, radix: 16) }
+        }
         guard let uid = value("Uid").dropFirst().first.flatMap({ Int($0) }), !sets.contains(nil) else {
             throw .unexpected("cannot read /proc/\(pid)/status")
         }

@@ -56,7 +56,8 @@ package struct Underlay: Sendable {
     /// How many packets with a private address reached the Internet: not 0 means that a NAT leaks.
     package func privatePackets() throws -> Int {
         let text = try wan.run("nft", "list", "counter", "ip", "internet", "private")
-        guard let words = text.split(separator: "packets ").last?.split(separator: " "), let count = Int(words[0]) else {
+        guard let words = text.split(separator: "packets ").last?.split(separator: " "), let count = Int(words[0])
+        else {
             throw LabError.unexpected("nft printed \(text)")
         }
         return count
