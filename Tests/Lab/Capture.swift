@@ -14,7 +14,7 @@ package final class Capture {
         let words = ["tcpdump", "-i", link, "-n", "-s", "0", "-U", "--immediate-mode", "-Z", "root", "-w", path]
         process = try place.spawn(words + filter)
         try waitUntil(description, timeout: 10) { [process] in
-            if !process.isRunning { throw LabError.unexpected(process.standardError) }
+            if !process.isRunning { throw LabError.ended("tcpdump", text: process.standardError) }
             return process.standardError.contains("listening on")
         }
     }

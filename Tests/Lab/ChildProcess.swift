@@ -104,7 +104,7 @@ package final class ChildProcess {
 
         var arguments = unsafe words.map { unsafe strdup($0) } + [nil]
         var variables = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
-        defer { for unsafepointer in unsafe arguments + variables { unsafe free(pointer) } }
+        defer { unsafe (arguments + variables).forEach { unsafe free($0) } }
         var pid: pid_t = 0
         let result = unsafe posix_spawnp(&pid, program, &actions, &attributes, &arguments, &variables)
         guard result == 0 else { throw .system("start \(program)", errno: result) }

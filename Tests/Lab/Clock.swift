@@ -16,7 +16,7 @@ package enum Clock {
 }
 
 /// Polls until `condition` gives a value, and returns it with the seconds it took; throws what is missing after
-/// `timeout` seconds. An error thrown by `condition` counts as "not yet".
+/// `timeout` seconds. An error thrown by `condition` counts as "not yet", except `LabError.ended`, which ends the wait.
 @discardableResult
 package func waitUntil<Value>(
     _ what: @autoclosure () -> String, timeout: Double, every pause: Double = 0.01, _ condition: () throws -> Value?
@@ -26,6 +26,9 @@ package func waitUntil<Value>(
     while true {
         do {
             if let value = try condition() { return (value, Clock.now - start) }
+        } catch let error as LabError {
+            if case .ended = error { throw error }
+            lastError = error
         } catch {
             lastError = error
         }

@@ -6,6 +6,8 @@ package enum LabError: Error, CustomStringConvertible {
     case timeout(String, seconds: Double)
     /// A system call failed; the text names operation and subject.
     case system(String, errno: Int32)
+    /// A program that should run has ended; the text is what it said. Waiting for it is useless.
+    case ended(String, text: String)
     /// A program printed what the scenario cannot read.
     case unexpected(String)
     /// The machine lacks something; the text says what to install or run.
@@ -19,6 +21,7 @@ package enum LabError: Error, CustomStringConvertible {
             "`\(words.joined(separator: " "))` ended with \(status): \(text)"
         case .timeout(let what, let seconds): "\(what): not within \(seconds) s"
         case .system(let operation, let errno): "\(operation): errno \(errno)"
+        case .ended(let what, let text): "\(what) has ended: \(text)"
         case .unexpected(let text), .missing(let text), .busy(let text): text
         }
     }

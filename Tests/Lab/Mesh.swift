@@ -44,7 +44,7 @@ package final class Mesh {
         hub = process
         let health = ["curl", "-ksf", "--max-time", "2", "https://\(Plan.hubControl)/healthz"]
         try waitUntil("hub healthy", timeout: 15, every: 0.03) {
-            guard process.isRunning else { throw LabError.unexpected("the hub ended: \(process.standardError)") }
+            guard process.isRunning else { throw LabError.ended("the hub", text: process.standardError) }
             return try underlay.hub.result(of: health).succeeded
         }
     }
@@ -138,7 +138,7 @@ package final class Mesh {
     package func waitReady(_ pod: Pod, timeout: Double = 15) throws -> Double {
         let process = try sidecar(of: pod)
         return try waitUntil("\(pod.name) ready", timeout: timeout) {
-            guard process.isRunning else { throw LabError.unexpected("the sidecar ended: \(process.standardError)") }
+            guard process.isRunning else { throw LabError.ended("sidecar of \(pod.name)", text: process.standardError) }
             return try warren("ready", in: pod).succeeded
         }
     }

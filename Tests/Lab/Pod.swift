@@ -38,7 +38,7 @@ package final class Pod: Place {
         try underlay.attach(namespace, to: site, host: host)
         pause = try namespace.spawn(["sh", "-eu", "-c", Self.mounts, "pod", folder, image.folder])
         try waitUntil("mounts of \(name)", timeout: 5) { [pause, folder] in
-            if !pause.isRunning { throw LabError.unexpected(pause.standardError) }
+            if !pause.isRunning { throw LabError.ended("first process of \(name)", text: pause.standardError) }
             return fileExists("\(folder)/mounted")
         }
     }

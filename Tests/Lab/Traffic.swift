@@ -119,7 +119,9 @@ extension Place {
 
     private func waitListening(_ options: String, _ port: Int, _ process: ChildProcess) throws {
         try waitUntil("\(process.words.suffix(3)) listens on \(port)", timeout: 10) {
-            guard process.isRunning else { throw LabError.unexpected(process.standardError) }
+            guard process.isRunning else {
+                throw LabError.ended("\(process.words.suffix(3))", text: process.standardError)
+            }
             return try !run("ss", options, "sport = :\(port)").isEmpty
         }
     }
