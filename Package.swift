@@ -41,7 +41,7 @@ let core: [Target] = [
     module("Transport", ["Linux", "CLinux", "Addressing"]),
     module("STUN", ["Addressing", "Timing"]),
     module("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
-    module("Relay", ["Sodium", "Addressing", "Timing"]),
+    module("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     module("Netlink", ["CMnl", "CLinux", "Linux", "Addressing"]),
     module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"]),
     module("Tunnel", ["WireGuard", "Tun", "Transport", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
@@ -55,9 +55,9 @@ let core: [Target] = [
     tests("Transport", ["Linux", "Addressing"]),
     tests("STUN", ["Addressing", "Timing"]),
     tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
-    tests("Relay", ["Sodium", "Addressing", "Timing"]),
+    tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
-    tests("CNI", ["Netlink", "Linux", "Addressing"]),
+    tests("CNI", ["warren-cni", "Netlink", "Linux", "Addressing"]),
     tests("Tunnel", ["WireGuard", "Sodium", "Linux", "Addressing", "Timing"]),
 ]
 

@@ -38,7 +38,7 @@ const unsigned long CLinux_TUNSETIFF = TUNSETIFF, CLinux_TUNGETIFF = TUNGETIFF, 
                     CLinux_TUNSETSNDBUF = TUNSETSNDBUF, CLinux_TUNSETCARRIER = TUNSETCARRIER,
                     CLinux_TUNGETFEATURES = TUNGETFEATURES, CLinux_SIOCGIFMTU = SIOCGIFMTU,
                     CLinux_SIOCGIFINDEX = SIOCGIFINDEX, CLinux_SIOCGIFNAME = SIOCGIFNAME,
-                    CLinux_NS_GET_USERNS = NS_GET_USERNS;
+                    CLinux_NS_GET_USERNS = NS_GET_USERNS, CLinux_TUNGETDEVNETNS = TUNGETDEVNETNS;
 
 int CLinux_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
 int CLinux_open(const char *path, int flags, unsigned int mode) { return open(path, flags, mode); }

@@ -74,6 +74,9 @@ struct Strangers {
 
     var count: Int { strangers.count }
 
+    /// Whether `source` announced something that is not verified yet: its initiation belongs with that.
+    func isHolding(_ source: AgentID) -> Bool { strangers[source]?.announcement != nil }
+
     /// Holds an initiation of an unknown source. The first one stays: a later one in the same second may be a replay.
     mutating func hold(initiation: [UInt8], from source: AgentID, now: MonotonicTime) -> Complete? {
         guard admit(source, now: now) else { return nil }

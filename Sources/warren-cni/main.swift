@@ -1,1 +1,4 @@
-print("placeholder")
+import CNI
+
+// Executed by the container runtime for each verb; the contract is the CNI specification's.
+Skeleton.main()

@@ -51,7 +51,7 @@ int CLinux_ioctl_pointer(int fd, unsigned long request, void *argument);
 int CLinux_ioctl_value(int fd, unsigned long request, unsigned long argument);
 extern const unsigned long CLinux_TUNSETIFF, CLinux_TUNGETIFF, CLinux_TUNSETOWNER, CLinux_TUNSETGROUP, CLinux_TUNSETPERSIST,
     CLinux_TUNSETOFFLOAD, CLinux_TUNSETVNETHDRSZ, CLinux_TUNSETSNDBUF, CLinux_TUNSETCARRIER, CLinux_TUNGETFEATURES,
-    CLinux_SIOCGIFMTU, CLinux_SIOCGIFINDEX, CLinux_SIOCGIFNAME, CLinux_NS_GET_USERNS;
+    CLinux_SIOCGIFMTU, CLinux_SIOCGIFINDEX, CLinux_SIOCGIFNAME, CLinux_NS_GET_USERNS, CLinux_TUNGETDEVNETNS;
 
 // Newer than Debian 12's headers.
 #define CLinux_TUN_F_USO4 0x20

@@ -1,0 +1,72 @@
+package import Addressing
+
+/// Where this node's virtual addresses come from.
+///
+///     IPv6:  48 bits mesh | 16 bits node number | 64 bits hashed from network, container id and attempt
+///     IPv4:  from a range, if there is one
+package struct AddressPlan: Sendable {
+    package let mesh: IPPrefix
+    package let node: UInt16
+    package let range: AddressRange?
+
+    package init(_ conf: NetConf) throws(CNIError) {
+        guard let text = conf.mesh else { throw .invalidConfiguration("read mesh: missing") }
+        guard let mesh = IPPrefix(text), mesh.length == 48, mesh.address.isIPv6, !mesh.address.isRefusedAsTarget else {
+            throw .invalidConfiguration("read mesh \(text): not a unicast IPv6 /48")
+        }
+        guard let number = conf.node else { throw .invalidConfiguration("read node: missing") }
+        guard let node = UInt16(exactly: number) else {
+            throw .invalidConfiguration("read node \(number): outside 0 to 65535")
+        }
+        self.mesh = mesh.masked
+        self.node = node
+        if let cidr = conf.ipv4Range {
+            range = try AddressRange(cidr, start: conf.rangeStart, end: conf.rangeEnd)
+        } else {
+            guard conf.rangeStart == nil, conf.rangeEnd == nil else {
+                throw .invalidConfiguration("read rangeStart and rangeEnd: there is no ipv4Range")
+            }
+            range = nil
+        }
+    }
+
+    /// The node's /64.
+    package var block: IPPrefix {
+        guard case .v6(let base) = mesh.address else { return mesh }
+        return IPPrefix(.v6(IPv6Address(high: base.high | UInt64(node), low: 0)), length: 64) ?? mesh
+    }
+
+    /// The IPv6 address of a container at a given attempt; another attempt gives another one.
+    package func address(network: String, containerID: String, attempt: Int) -> IPv6Address {
+        guard case .v6(let base) = block.address else { return .any }
+        return IPv6Address(
+            high: base.high, low: interfaceIdentifier(network: network, containerID: containerID, attempt: attempt))
+    }
+
+    /// Why an address that was asked for is not ours to give; nil when it is.
+    package func refusal(of address: IPAddress) -> String? {
+        switch address {
+        case .v6(let v6):
+            if !block.contains(address) { return "not in this node's block \(block)" }
+            return v6.low == 0 ? "the block's anycast address" : nil
+        case .v4(let v4):
+            guard let range else { return "no ipv4Range is configured" }
+            return range.contains(v4) ? nil : "not in the range \(range)"
+        }
+    }
+}
+
+/// 64 bits that are the same for the same container and well spread over different ones: FNV-1a with 64 bits
+/// (Fowler, Noll, Vo: offset basis 0xcbf29ce484222325, prime 0x100000001b3) over
+///
+///     network name | 0 | container id | 0 | attempt in decimal
+///
+/// It need not resist attack: nothing trusts an address for how it was made, and the store finds collisions. Never 0,
+/// which is the subnet's router anycast address (RFC 4291 2.6.1).
+package func interfaceIdentifier(network: String, containerID: String, attempt: Int) -> UInt64 {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in Array(network.utf8) + [0] + Array(containerID.utf8) + [0] + Array("\(attempt)".utf8) {
+        hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+    }
+    return hash == 0 ? 1 : hash
+}

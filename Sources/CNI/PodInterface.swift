@@ -1,0 +1,138 @@
+package import Addressing
+import Glibc
+import Linux
+import Netlink
+
+/// `warren0` as it is to be inside a pod: made, checked and removed. All calls act in the calling thread's namespace.
+package struct PodInterface: Sendable {
+    package let settings: Settings
+    package let addresses: [IPPrefix]
+    /// The primary plugin's interface, if there is one before us.
+    package let underlay: String?
+
+    package init(settings: Settings, addresses: [IPAddress], underlay: String?) {
+        self.settings = settings
+        self.addresses = addresses.map { IPPrefix(host: $0) }
+        self.underlay = underlay
+    }
+
+    private var name: String { settings.interface }
+
+    /// Makes the interface, up and routed, and returns its MTU. The last step makes it permanent: whatever fails
+    /// before takes it away again.
+    package func create() throws(CNIError) -> UInt32 {
+        let tun: PersistentTun
+        do { tun = try PersistentTun(creating: name, owner: settings.owner) } catch {
+            switch error.errno {
+            case .busy: throw .alreadyAttached("create TUN \(name): the namespace has an interface of that name")
+            case .invalidArgument where error.operation.hasPrefix("set owner"):
+                throw .userNamespace("\(error): the pod's user namespace maps no such uid")
+            default: throw .kernel(error.description)
+            }
+        }
+        var socket = try Self.open()
+        let mtu = try expectedMTU(&socket)
+        do throws(NetlinkError) {
+            guard let link = try socket.link(named: name) else {
+                throw .refused(operation: "find link \(name)", errno: .noDevice, text: nil)
+            }
+            try socket.set(mtu: mtu, on: link)
+            enableIPv6()
+            try socket.disableLinkLocalAddress(on: link)
+            for address in addresses { try socket.add(address, to: link) }
+            try socket.setUp(link)
+            for route in settings.routes { try socket.addRoute(to: route, on: link) }
+        } catch {
+            throw .kernel(error.description)
+        }
+        do { try tun.persist() } catch { throw .kernel(error.description) }
+        return mtu
+    }
+
+    /// Compares the interface with what it is to be, and names the first difference.
+    package func check() throws(CNIError) {
+        var socket = try Self.open()
+        let expectedMTU = try expectedMTU(&socket)
+        let (link, present, routes): (Link?, [Address], [Route])
+        do throws(NetlinkError) {
+            (link, present, routes) =
+                (try socket.link(named: name), try socket.addresses(), try socket.routes())
+        } catch {
+            throw .kernel(error.description)
+        }
+        func expect(_ condition: Bool, _ fault: @autoclosure () -> String) throws(CNIError) {
+            if !condition { throw .checkFailed("check \(name): \(fault())") }
+        }
+        guard let link else { throw .checkFailed("check \(name): it does not exist") }
+        guard let tun = link.tun else {
+            throw .checkFailed("check \(name): it is a \(link.kind ?? "device") and not a TUN")
+        }
+        try expect(tun.isLayer3, "it is a TAP and not a TUN")
+        try expect(!tun.isMultiQueue, "it has several queues")
+        try expect(tun.isPersistent, "it is not persistent")
+        try expect(
+            tun.owner == settings.owner,
+            "its owner is \(tun.owner.map { "uid \($0)" } ?? "not set") instead of uid \(settings.owner)")
+        try expect(link.isUp, "it is down")
+        try expect(link.mtu == expectedMTU, "its MTU is \(link.mtu) instead of \(expectedMTU)")
+        for address in addresses {
+            let isThere = present.contains { $0.linkIndex == link.index && $0.prefix == address }
+            try expect(isThere, "address \(address) is missing")
+        }
+        for destination in settings.routes {
+            let isThere = routes.contains {
+                $0.isUnicast && $0.linkIndex == link.index && $0.destination == destination
+            }
+            try expect(isThere, "route \(destination) is missing")
+        }
+    }
+
+    /// Removes the interface called `name` if it is a TUN and `isOurs` says so of its addresses.
+    package static func remove(
+        named name: String, ifOurs isOurs: ([IPAddress]) throws(CNIError) -> Bool
+    ) throws(CNIError) {
+        var socket = try open()
+        let (link, present): (Link?, [Address])
+        do throws(NetlinkError) {
+            (link, present) = (try socket.link(named: name), try socket.addresses())
+        } catch {
+            throw .kernel(error.description)
+        }
+        guard let link, link.tun != nil else { return }
+        guard try isOurs(present.filter { $0.linkIndex == link.index }.map(\.prefix.address)) else { return }
+        do { try socket.delete(link) } catch {
+            if error.errno != .noDevice { throw .kernel(error.description) }
+        }
+    }
+
+    /// The configured MTU, else the underlay's less our overhead. The underlay is the primary plugin's interface,
+    /// else what the default route leaves by, else an Ethernet.
+    private func expectedMTU(_ socket: inout RouteSocket) throws(CNIError) -> UInt32 {
+        if let mtu = settings.mtu { return mtu }
+        let links: [Link]
+        let routes: [Route]
+        do throws(NetlinkError) {
+            (links, routes) = (try socket.links(), try socket.routes())
+        } catch {
+            throw .kernel(error.description)
+        }
+        let index = routes.filter { $0.isUnicast && $0.destination.length == 0 && $0.table == 254 }
+            .min { !$0.destination.address.isIPv6 && $1.destination.address.isIPv6 }?.linkIndex
+        if let link = links.first(where: { $0.name == underlay }) ?? links.first(where: { $0.index == index }) {
+            return try settings.mtu(over: link.mtu, named: link.name)
+        }
+        return try settings.mtu(over: 1500, named: "an Ethernet")
+    }
+
+    /// Some runtimes turn IPv6 off in pods whose primary network has none; our interface always needs it. Where the
+    /// kernel has no IPv6 at all, setting the address says so.
+    private func enableIPv6() {
+        let path = "/proc/sys/net/ipv6/conf/\(name)/disable_ipv6"
+        guard let setting = try? FileDescriptor(open: path, O_RDWR) else { return }
+        if let value = try? setting.read(upTo: 1), value == [0x31] { try? setting.writeAll([0x30]) }
+    }
+
+    private static func open() throws(CNIError) -> RouteSocket {
+        do { return try RouteSocket() } catch { throw .kernel(error.description) }
+    }
+}

@@ -1,0 +1,129 @@
+package import Addressing
+package import Membership
+package import NIOCore
+package import Sodium
+package import Timing
+
+/// An agent's conversations with its authority: join, renew, leave. Each makes one connection and closes it.
+package struct AuthorityClient: Sendable {
+    /// What a join or a renewal brings, verified.
+    package struct Admission: Equatable, Sendable {
+        package let credential: Credential
+        package let mesh: MeshInfo
+        /// The hub's clock when it answered, to tell a wrong clock here.
+        package let hubTime: WallTime
+    }
+
+    /// From connection to answer.
+    package static let timeout = TimeAmount.seconds(15)
+
+    private let pin: Bytes32
+    private let verifier: RecordVerifier
+    private let link: HubLink
+    private let now: @Sendable () -> WallTime
+
+    package init(
+        address: HubAddress, pin: Bytes32, verifier: RecordVerifier, group: any EventLoopGroup = HubLink.group,
+        now: @escaping @Sendable () -> WallTime = { WallTime.now() }
+    ) throws(DirectoryError) {
+        link = try HubLink(to: address, pin: pin, group: group)
+        self.pin = pin
+        self.verifier = verifier
+        self.now = now
+    }
+
+    /// The authority that `token` names.
+    package init(
+        token: borrowing JoinToken, group: any EventLoopGroup = HubLink.group,
+        now: @escaping @Sendable () -> WallTime = { WallTime.now() }
+    ) throws(DirectoryError) {
+        try self.init(
+            address: token.address, pin: token.pin,
+            verifier: RecordVerifier(mesh: token.mesh, authorityKey: token.authorityKey), group: group, now: now)
+    }
+
+    /// Joins with a token's secret.
+    ///
+    /// - Parameters:
+    ///   - name: empty for the one that the token gives.
+    ///   - addresses: the virtual addresses that the CNI plugin gave.
+    /// - Throws: `.refused` with `.wrongToken`, `.expiredToken`, `.usedUpToken`, `.nameTaken`, `.addressTaken`,
+    ///   `.nameNotAllowed` or `.addressNotAllowed`; `.unreachable`, `.wrongPin`, `.timeout` and the like.
+    package func join(
+        secret: borrowing SecretKey, identity: Identity, name: String, addresses: [IPAddress]
+    ) async throws(DirectoryError) -> Admission {
+        var secretBytes = secret.exportBytes()
+        defer { unsafe secretBytes.withUnsafeMutableBytes { unsafe wipe($0) } }
+        let request = JoinRequest(
+            identityKey: identity.publicKey, name: name, addresses: addresses,
+            tokenHash: JoinToken.hash(ofSecret: secretBytes))
+        let (pin, bytes) = (pin, secretBytes)
+        return try await admission(identity) { nonce in
+            .join(
+                request: 1,
+                Message.Join(
+                    secret: bytes, identityKey: identity.publicKey, name: name, addresses: addresses,
+                    signature: identity.sign(request.proof(nonce: nonce, pin: pin))))
+        }
+    }
+
+    /// Renews the live credential of this identity key: the same name and addresses, another 24 hours. Due at
+    /// `Credential.renewal`.
+    package func renew(identity: Identity) async throws(DirectoryError) -> Admission {
+        try await admission(identity) { nonce in
+            .renew(request: 1, identityKey: identity.publicKey, signature: proof(.renew, identity, nonce))
+        }
+    }
+
+    /// Gives up name and addresses, so that another agent may have them.
+    package func leave(identity: Identity) async throws(DirectoryError) {
+        let (answer, _) = try await exchange { nonce in
+            .leave(request: 1, identityKey: identity.publicKey, signature: proof(.leave, identity, nonce))
+        }
+        guard case .left = answer else { throw .protocolViolation("no answer to leave") }
+    }
+
+    private func proof(_ purpose: Proof.Purpose, _ identity: Identity, _ nonce: Bytes32) -> [UInt8] {
+        identity.sign(Proof.message(purpose, nonce: nonce, pin: pin, request: identity.publicKey.bytes))
+    }
+
+    private func admission(
+        _ identity: Identity, _ question: (Bytes32) -> Message
+    ) async throws(DirectoryError) -> Admission {
+        let (answer, hubTime) = try await exchange(question)
+        guard case .joined(_, let text, let info) = answer else { throw .protocolViolation("no answer to join") }
+        let credential: Credential
+        do {
+            credential = try Credential(
+                verifying: text, mesh: verifier.mesh, authorityKey: verifier.authorityKey, now: now())
+        } catch { throw .invalidRecord(error) }
+        guard credential.identityKey == identity.publicKey else { throw .protocolViolation("another agent's credential") }
+        return Admission(credential: credential, mesh: info, hubTime: hubTime)
+    }
+
+    /// One question on a connection of its own; `.refused` when the answer is an error.
+    private func exchange(_ question: (Bytes32) -> Message) async throws(DirectoryError) -> (Message, WallTime) {
+        let connection = try await link.connect()
+        let deadline = connection.channel.eventLoop.scheduleTask(in: Self.timeout) {
+            connection.channel.close(promise: nil)
+        }
+        defer { deadline.cancel() }
+        do {
+            return try await connection.executeThenClose { inbound, outbound in
+                var messages = inbound.makeAsyncIterator()
+                guard case .hello(let nonce, let time, _) = try await messages.next() else {
+                    throw DirectoryError.protocolViolation("no hello")
+                }
+                try await outbound.write(question(nonce))
+                while let message = try await messages.next() {
+                    switch message {
+                    case .ping, .pong: continue
+                    case .error(_, let code, let text): throw DirectoryError.refused(code, text)
+                    default: return (message, time)
+                    }
+                }
+                throw DirectoryError.timeout
+            }
+        } catch let error as DirectoryError { throw error } catch { throw .timeout }
+    }
+}

@@ -1,0 +1,137 @@
+package import Membership
+package import NIOCore
+import NIOPosix
+package import NIOSSL
+import NIOTLS
+package import Sodium
+import Synchronization
+
+/// Makes TLS connections to hubs: TLS 1.3 only, ALPN `warren/1`, the server's key pinned. There is no way to leave the
+/// verification out.
+package struct HubLink: Sendable {
+    /// The protocol's name in ALPN (RFC 7301).
+    package static let applicationProtocol = "warren/1"
+    /// For name resolution and TCP, and again for TLS.
+    package static let connectTimeout = TimeAmount.seconds(10)
+    /// One thread is enough for what an agent says to its hub.
+    package static let group: any EventLoopGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
+    package typealias Connection = NIOAsyncChannel<Message, Message>
+
+    private let address: HubAddress
+    private let pin: Bytes32
+    private let context: NIOSSLContext
+    private let group: any EventLoopGroup
+    private let counters: FrameCounters
+
+    package init(
+        to address: HubAddress, pin: Bytes32, group: any EventLoopGroup = HubLink.group,
+        counters: FrameCounters = FrameCounters()
+    ) throws(DirectoryError) {
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.minimumTLSVersion = .tlsv13
+        configuration.applicationProtocols = [Self.applicationProtocol]
+        // The pin decides (`verify` below), so that no certificate store is needed or asked.
+        configuration.certificateVerification = .noHostnameVerification
+        configuration.trustRoots = .certificates([])
+        do { context = try NIOSSLContext(configuration: configuration) } catch {
+            throw .unreachable(address, reason: "TLS configuration: \(error)")
+        }
+        self.address = address
+        self.pin = pin
+        self.group = group
+        self.counters = counters
+    }
+
+    /// BLAKE2b-256 of the certificate's SubjectPublicKeyInfo (DER): it stays when a certificate is renewed with its key.
+    package static func pin(of certificate: NIOSSLCertificate) throws -> Bytes32 {
+        let key = try certificate.extractPublicKey().toSPKIBytes()
+        return Bytes32(Blake2b.hash(key)) ?? .zero
+    }
+
+    package func connect() async throws(DirectoryError) -> Connection {
+        let isWrongPin = Flag()
+        do {
+            let negotiated = try await ClientBootstrap(group: group)
+                .connectTimeout(Self.connectTimeout)
+                .channelOption(.socketOption(.tcp_nodelay), value: 1)
+                .connect(host: address.host, port: Int(address.port)) { channel in
+                    channel.eventLoop.makeCompletedFuture { try configure(channel, isWrongPin) }
+                }
+            return try await negotiated.get()
+        } catch let error as DirectoryError {
+            throw error
+        } catch {
+            if isWrongPin.isSet { throw .wrongPin(address) }
+            throw .unreachable(address, reason: Self.reason(error))
+        }
+    }
+
+    private func configure(_ channel: any Channel, _ isWrongPin: Flag) throws -> EventLoopFuture<Connection> {
+        let (pin, counters) = (pin, counters)
+        let verify: NIOSSLCustomVerificationCallback = { certificates, promise in
+            let isRight = certificates.first.flatMap { try? Self.pin(of: $0) } == pin
+            if !isRight { isWrongPin.set() }
+            promise.succeed(isRight ? .certificateVerified : .failed)
+        }
+        let name = address.host.contains(":") || address.host.last?.isNumber == true ? nil : address.host
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandler(
+            NIOSSLClientHandler(context: context, serverHostname: name, customVerificationCallback: verify))
+        let negotiation = NIOTypedApplicationProtocolNegotiationHandler<Connection> { result, channel in
+            channel.eventLoop.makeCompletedFuture {
+                guard case .negotiated(Self.applicationProtocol) = result else {
+                    throw DirectoryError.protocolViolation("no ALPN \(Self.applicationProtocol)")
+                }
+                return try Self.wrap(channel, counters: counters)
+            }
+        }
+        try pipeline.addHandler(negotiation)
+        let deadline = channel.eventLoop.scheduleTask(in: Self.connectTimeout) { channel.close(promise: nil) }
+        negotiation.protocolNegotiationResult.whenComplete { _ in deadline.cancel() }
+        return negotiation.protocolNegotiationResult
+    }
+
+    private static func wrap(_ channel: any Channel, counters: FrameCounters) throws -> Connection {
+        try channel.pipeline.syncOperations.addHandlers([
+            IdleStateHandler(readTimeout: .seconds(75), writeTimeout: .seconds(25)),
+            ByteToMessageHandler(MessageDecoder(counters: counters)), MessageToByteHandler(MessageEncoder()),
+            KeepaliveHandler(),
+        ])
+        return try NIOAsyncChannel(wrappingChannelSynchronously: channel)
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        switch error {
+        case let error as NIOConnectionError:
+            if let failure = error.connectionErrors.first { return reason(failure.error) }
+            return "\(error.host) has no address in DNS"
+        case ChannelError.connectTimeout: return "no answer within 10 s"
+        case let error as IOError: return error.description
+        case is NIOSSLError, is BoringSSLError: return "TLS handshake failed"
+        default: return "\(error)"
+        }
+    }
+
+    private final class Flag: Sendable {
+        private let value = Atomic(false)
+        var isSet: Bool { value.load(ordering: .acquiring) }
+        func set() { value.store(true, ordering: .releasing) }
+    }
+}
+
+/// Sends a ping when the connection has been quiet for a while, and closes it when the other side has.
+final class KeepaliveHandler: ChannelInboundHandler {
+    typealias InboundIn = Message
+    typealias InboundOut = Message
+    typealias OutboundOut = Message
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case IdleStateHandler.IdleStateEvent.write:
+            context.writeAndFlush(wrapOutboundOut(.ping(0)), promise: nil)
+        case IdleStateHandler.IdleStateEvent.read: context.close(promise: nil)
+        default: context.fireUserInboundEventTriggered(event)
+        }
+    }
+}

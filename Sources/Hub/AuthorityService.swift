@@ -1,0 +1,156 @@
+import Addressing
+package import Directory
+package import Logging
+package import Membership
+package import Sodium
+package import Timing
+
+/// The authority's role: the only part of a hub that has the signing key. Safe from any task.
+package final class AuthorityService: Sendable {
+    private let authority: Authority
+    private let info: MeshInfo
+    private let pin: Bytes32
+    private let tokens: TokenBook
+    private let leases: LeaseBook
+    private let gate = SerialGate()
+    private let logger: Logger
+    private let now: @Sendable () -> WallTime
+
+    package init(
+        authority: Authority, info: MeshInfo, pin: Bytes32, store: any Store, logger: Logger,
+        now: @escaping @Sendable () -> WallTime
+    ) {
+        self.authority = authority
+        self.info = info
+        self.pin = pin
+        tokens = TokenBook(store: store)
+        leases = LeaseBook(store: store)
+        self.logger = logger
+        self.now = now
+    }
+
+    /// Answers a join, renew or leave; nil for what is none of the authority's.
+    package func answer(_ message: Message, nonce: Bytes32) async -> Message? {
+        switch message {
+        case .join(let request, let join):
+            await answer(request, "join") { () async throws -> Message in
+                .joined(request: request, credential: try await self.join(join, nonce: nonce).text, self.info)
+            }
+        case .renew(let request, let key, let signature):
+            await answer(request, "renew") { () async throws -> Message in
+                .joined(request: request, credential: try await self.renew(key, signature, nonce).text, self.info)
+            }
+        case .leave(let request, let key, let signature):
+            await answer(request, "leave") { () async throws -> Message in
+                try await self.leave(key, signature, nonce)
+                return .left(request: request)
+            }
+        default: nil
+        }
+    }
+
+    /// Forgets what has expired.
+    package func sweep() async throws(StoreError) {
+        await gate.enter()
+        do {
+            try await tokens.sweep(now: now())
+            try await leases.sweep(now: now())
+        } catch {
+            await gate.leave()
+            throw error
+        }
+        await gate.leave()
+    }
+
+    // One decision at a time: what was free when it was checked is free when it is written.
+    private func answer(_ request: UInt32, _ what: String, _ body: () async throws -> Message) async -> Message {
+        await gate.enter()
+        let result: Message
+        do { result = try await body() } catch let refusal as Refusal {
+            logger.info("\(what) refused: \(refusal)")
+            result = .error(request: request, code: ErrorCode(refusal), text: refusal.description)
+        } catch {
+            logger.error("\(what) failed: \(error)")
+            result = .error(request: request, code: .internal, text: "the hub failed: try again, and see its log")
+        }
+        await gate.leave()
+        return result
+    }
+
+    private func join(_ join: Message.Join, nonce: Bytes32) async throws -> Credential {
+        let now = now()
+        let request = JoinRequest(
+            identityKey: join.identityKey, name: join.name, addresses: join.addresses,
+            tokenHash: JoinToken.hash(ofSecret: join.secret))
+        let token = try await tokens.get(request.tokenHash)
+        let current = try await leases.get(request.id)?.lease
+        let admission = try authority.admit(
+            request, signature: join.signature, nonce: nonce, pin: pin, token: token?.grant, current: current, now: now)
+        try await checkFree(admission, for: request.identityKey, now: now)
+        if admission.usesToken, let token {
+            var grant = token.grant
+            grant.usesLeft -= 1
+            try await tokens.put(grant, ifRevision: token.revision)
+        }
+        do {
+            let credential = try await issue(
+                name: admission.name, addresses: admission.addresses, key: request.identityKey,
+                tokenHash: request.tokenHash, now: now)
+            logger.info("joined: \(credential.name) \(credential.addresses) as \(credential.id)")
+            return credential
+        } catch {
+            if admission.usesToken, var spent = try await tokens.get(request.tokenHash) {
+                spent.grant.usesLeft += 1
+                try await tokens.put(spent.grant, ifRevision: spent.revision)
+            }
+            throw error
+        }
+    }
+
+    private func checkFree(
+        _ admission: Authority.Admission, for key: Ed25519.PublicKey, now: WallTime
+    ) async throws {
+        let nameHolder = try await leases.holder(ofName: admission.name)
+        var addressHolders: [(IPAddress, Lease)] = []
+        for address in admission.addresses {
+            if let lease = try await leases.holder(of: address) { addressHolders.append((address, lease)) }
+        }
+        try Authority.checkFree(
+            name: admission.name, nameHolder: nameHolder, addressHolders: addressHolders, for: key, now: now)
+    }
+
+    private func renew(_ key: Ed25519.PublicKey, _ signature: [UInt8], _ nonce: Bytes32) async throws -> Credential {
+        let lease = try await member(.renew, key, signature, nonce)
+        let credential = try await issue(
+            name: lease.name, addresses: lease.addresses, key: key, tokenHash: lease.tokenHash, now: now())
+        logger.info("renewed: \(credential.name) as \(credential.id)")
+        return credential
+    }
+
+    private func leave(_ key: Ed25519.PublicKey, _ signature: [UInt8], _ nonce: Bytes32) async throws {
+        let lease = try await member(.leave, key, signature, nonce)
+        try await leases.remove(lease)
+        logger.info("left: \(lease.name) as \(lease.id)")
+    }
+
+    private func member(
+        _ purpose: Proof.Purpose, _ key: Ed25519.PublicKey, _ signature: [UInt8], _ nonce: Bytes32
+    ) async throws -> Lease {
+        let current = try await leases.get(AgentID(identityKey: key))?.lease
+        return try authority.checkMember(
+            purpose, identityKey: key, signature: signature, nonce: nonce, pin: pin, current: current, now: now())
+    }
+
+    /// The lease is written before the credential goes out, so that what is signed is held.
+    private func issue(
+        name: String, addresses: [IPAddress], key: Ed25519.PublicKey, tokenHash: Bytes32, now: WallTime
+    ) async throws -> Credential {
+        var random = SecureRandom()
+        let credential = try authority.issue(
+            name: name, addresses: addresses, identityKey: key, now: now, using: &random)
+        try await leases.put(
+            Lease(
+                identityKey: key, name: name, addresses: addresses, expires: credential.expires, tokenHash: tokenHash))
+        return credential
+    }
+}

@@ -1,0 +1,179 @@
+import Addressing
+package import Directory
+package import Logging
+package import Membership
+package import Sodium
+package import Timing
+
+/// The directory's role: keeps records, answers lookups, passes signals on. It holds the authority's public key only, and
+/// nobody believes it: it can withhold, not forge.
+package actor DirectoryService {
+    /// How many agents one connection hears about.
+    static let subscriptionLimit = 4096
+
+    private let verifier: RecordVerifier
+    private let pin: Bytes32
+    private let records: RecordBook
+    private let logger: Logger
+    private let now: @Sendable () -> WallTime
+
+    private var members: [AgentID: Member] = [:]
+    /// Who hears about an agent's newer records: connection numbers and their outboxes.
+    private var watchers: [AgentID: [Int: Outbox]] = [:]
+
+    private struct Member {
+        let connection: Int
+        let outbox: Outbox
+    }
+
+    /// What the directory knows of one connection. The connection owns it.
+    package struct Session: Sendable {
+        package let connection: Int
+        package let nonce: Bytes32
+        package let outbox: Outbox
+        package fileprivate(set) var credential: Credential?
+        fileprivate var watched: Set<AgentID> = []
+
+        package init(connection: Int, nonce: Bytes32, outbox: Outbox) {
+            self.connection = connection
+            self.nonce = nonce
+            self.outbox = outbox
+        }
+    }
+
+    package init(
+        verifier: RecordVerifier, pin: Bytes32, store: any Store, logger: Logger, now: @escaping @Sendable () -> WallTime
+    ) {
+        self.verifier = verifier
+        self.pin = pin
+        records = RecordBook(store: store)
+        self.logger = logger
+        self.now = now
+    }
+
+    package var connectedAgents: Int { members.count }
+
+    /// Tells those who asked about changed records, of this process and of others on the same store, until cancelled.
+    package func run() async throws(StoreError) {
+        var revision = try await records.currentRevision()
+        while !Task.isCancelled {
+            do {
+                for try await change in records.changes(after: revision) {
+                    revision = change.revision
+                    guard let stored = change.stored, let outboxes = watchers[change.id] else { continue }
+                    for outbox in outboxes.values { outbox.push(.update(stored.record)) }
+                }
+            } catch StoreError.compacted { revision = try await records.currentRevision() } catch let error as StoreError {
+                throw error
+            } catch { return }
+        }
+    }
+
+    package func sweep() async throws(StoreError) { try await records.sweep(now: now()) }
+
+    /// Takes a connection's message in; false for what is none of the directory's. Answers go to the session's outbox.
+    package func handle(_ message: Message, _ session: inout Session) async throws(StoreError) -> Bool {
+        switch message {
+        case .authenticate(let request, let text, let signature):
+            session.outbox.push(authenticate(request, text, signature, &session))
+        case .publish(let request, let text):
+            guard let credential = member(session, request) else { return true }
+            session.outbox.push(try await publish(request, text, credential))
+        case .lookup(let request, let key):
+            guard member(session, request) != nil else { return true }
+            try await lookup(request, key, &session)
+        case .forget(let id):
+            session.watched.remove(id)
+            unwatch(id, session.connection)
+        case .signal(let peer, let payload):
+            guard let credential = member(session, 0) else { return true }
+            let isDelivered =
+                members[peer].map { $0.outbox.pushSignal(.signal(peer: credential.id, payload: payload)) } ?? false
+            if !isDelivered { session.outbox.push(.undeliverable(peer)) }
+        default: return false
+        }
+        return true
+    }
+
+    /// The connection has ended.
+    package func remove(_ session: Session) {
+        for id in session.watched { unwatch(id, session.connection) }
+        if let id = session.credential?.id, members[id]?.connection == session.connection { members[id] = nil }
+    }
+
+    // MARK: Private parts
+
+    /// The session's credential while it is valid; an error goes out otherwise.
+    private func member(_ session: Session, _ request: UInt32) -> Credential? {
+        if let credential = session.credential, now().seconds < credential.expires.seconds + Credential.leeway {
+            return credential
+        }
+        session.outbox.push(
+            .error(request: request, code: .notAuthenticated, text: "authenticate with a live credential first"))
+        return nil
+    }
+
+    private func authenticate(
+        _ request: UInt32, _ text: String, _ signature: [UInt8], _ session: inout Session
+    ) -> Message {
+        let credential: Credential
+        do {
+            credential = try Credential(
+                verifying: text, mesh: verifier.mesh, authorityKey: verifier.authorityKey, now: now())
+        } catch { return .error(request: request, code: .invalidRecord, text: error.description) }
+        let proof = Proof.message(
+            .authenticate, nonce: session.nonce, pin: pin, request: Blake2b.hash(Array(text.utf8)))
+        guard Ed25519.verify(signature, of: proof, by: credential.identityKey) else {
+            return .error(request: request, code: .invalidProof, text: Refusal.invalidProof.description)
+        }
+        // One connection, one agent: another identity needs another connection.
+        if let before = session.credential, before.id != credential.id {
+            return .error(request: request, code: .invalidProof, text: "this connection is another agent's")
+        }
+        if let other = members[credential.id], other.connection != session.connection {
+            other.outbox.push(.error(request: 0, code: .replaced, text: "this agent has connected again"))
+            other.outbox.finish()
+        }
+        session.credential = credential
+        members[credential.id] = Member(connection: session.connection, outbox: session.outbox)
+        return .authenticated(request: request)
+    }
+
+    private func publish(
+        _ request: UInt32, _ text: String, _ credential: Credential
+    ) async throws(StoreError) -> Message {
+        let announcement: Announcement
+        do {
+            announcement = try Announcement(verifying: text, identityKey: credential.identityKey, now: now())
+        } catch { return .error(request: request, code: .invalidRecord, text: error.description) }
+        switch try await records.put(credential, announcement, now: now()) {
+        case .stored(let conflicts):
+            for conflict in conflicts {
+                logger.warning("two live credentials for \(conflict): the newer one is shown")
+            }
+            return .published(request: request, sequence: announcement.sequence)
+        case .stale(let sequence): return .stale(request: request, sequence: sequence)
+        }
+    }
+
+    private func lookup(
+        _ request: UInt32, _ key: Message.LookupKey, _ session: inout Session
+    ) async throws(StoreError) {
+        guard let stored = try await records.find(key, now: now()) else {
+            return session.outbox.push(.notFound(request: request))
+        }
+        if session.watched.count < Self.subscriptionLimit, session.watched.insert(stored.id).inserted {
+            watchers[stored.id, default: [:]][session.connection] = session.outbox
+            // A newer record may have been published between reading and watching.
+            if let newer = try await records.get(stored.id), newer.sequence > stored.sequence {
+                return session.outbox.push(.found(request: request, newer.record))
+            }
+        }
+        session.outbox.push(.found(request: request, stored.record))
+    }
+
+    private func unwatch(_ id: AgentID, _ connection: Int) {
+        watchers[id]?[connection] = nil
+        if watchers[id]?.isEmpty == true { watchers[id] = nil }
+    }
+}

@@ -1,0 +1,52 @@
+import NIOCore
+import NIOHTTP1
+
+/// The hub's health over HTTP/1.1 (on the TLS port, for a client without our ALPN): `GET /healthz` is 200 with the roles as
+/// JSON, anything else 404. One answer, then the connection is closed.
+final class HealthHandler: ChannelInboundHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    /// Request line, headers and body together.
+    private static let sizeLimit = 16384
+
+    private let state: @Sendable () -> String
+    private var request: HTTPRequestHead?
+    private var size = 0
+    private var hasAnswered = false
+
+    /// - Parameter state: the JSON to answer with.
+    init(state: @escaping @Sendable () -> String) { self.state = state }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !hasAnswered else { return }
+        switch unwrapInboundIn(data) {
+        case .head(let head):
+            size = head.uri.utf8.count + head.headers.reduce(0) { $0 + $1.name.utf8.count + $1.value.utf8.count }
+            request = head
+        case .body(let part): size += part.readableBytes
+        case .end:
+            let isHealth = request?.uri == "/healthz" && request?.method == .GET
+            answer(isHealth ? .ok : .notFound, isHealth ? state() : #"{"error":"not found"}"#, context)
+            return
+        }
+        if size > Self.sizeLimit { answer(.payloadTooLarge, #"{"error":"too large"}"#, context) }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+    private func answer(_ status: HTTPResponseStatus, _ text: String, _ context: ChannelHandlerContext) {
+        hasAnswered = true
+        let body = context.channel.allocator.buffer(string: text + "\n")
+        let headers: HTTPHeaders = [
+            "Content-Type": "application/json", "Content-Length": "\(body.readableBytes)", "Connection": "close",
+            "Cache-Control": "no-store",
+        ]
+        context.write(wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: status, headers: headers))), promise: nil)
+        context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
+        let done = context.eventLoop.makePromise(of: Void.self)
+        let channel = context.channel
+        done.futureResult.whenComplete { _ in channel.close(promise: nil) }
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: done)
+    }
+}

@@ -1,0 +1,140 @@
+package import Addressing
+import Directory
+import Glibc
+import Linux
+package import Membership
+import NIOSSL
+package import Sodium
+
+/// A hub's folder, mode 0700: `hub.json`, `hub.sqlite`, `tls.crt`, and one 0600 file for each key (`authority.key`,
+/// `relay.key`: 32 bytes in base64; `tls.key`: PEM). No role reads another's key.
+package struct HubFolder: Sendable {
+    package let path: String
+    package let configuration: HubConfiguration
+    /// BLAKE2b-256 of the SubjectPublicKeyInfo in `tls.crt`.
+    package let pin: Bytes32
+
+    /// What `init` asks for.
+    package struct Options: Sendable {
+        package var mesh: String
+        package var ranges: [IPPrefix]
+        package var address: HubAddress
+        package var relays: [HubConfiguration.AdvertisedRelay]
+        package var stun: [Endpoint] = []
+        package var directory: HubConfiguration.RemoteDirectory?
+        /// Another hub's authority: this folder then gets no authority key.
+        package var foreignAuthority: Ed25519.PublicKey?
+
+        package init(
+            mesh: String, ranges: [IPPrefix], address: HubAddress, relays: [HubConfiguration.AdvertisedRelay]
+        ) {
+            self.mesh = mesh
+            self.ranges = ranges
+            self.address = address
+            self.relays = relays
+        }
+    }
+
+    /// Opens a folder that `create` made.
+    package init(opening path: String) throws(HubError) {
+        guard KeyFile.exists("\(path)/hub.json") else { throw .notAHub(path) }
+        guard let json = JSONValue(parsing: try KeyFile.read("\(path)/hub.json")),
+            let configuration = HubConfiguration(json: json)
+        else { throw .malformedFile("\(path)/hub.json") }
+        let certificates: [NIOSSLCertificate]
+        do {
+            certificates = try NIOSSLCertificate.fromPEMBytes(try KeyFile.read("\(path)/tls.crt"))
+            guard let first = certificates.first else { throw HubError.malformedFile("\(path)/tls.crt") }
+            pin = try HubLink.pin(of: first)
+        } catch let error as HubError { throw error } catch { throw .malformedFile("\(path)/tls.crt") }
+        self.path = path
+        self.configuration = configuration
+    }
+
+    /// Makes a hub's folder with fresh keys. `hub.json` comes last: a run that was cut short is finished by the next.
+    ///
+    /// - Returns: the folder, and whether it is new; an existing hub is left as it is.
+    package static func create(_ path: String, _ options: Options) throws(HubError) -> (HubFolder, isNew: Bool) {
+        if KeyFile.exists("\(path)/hub.json") { return (try HubFolder(opening: path), false) }
+        try check(options)
+        if unsafe mkdir(path, 0o700) != 0 {
+            let errno = Errno.current
+            guard errno == .exists else { throw HubError(SystemError("mkdir \(path)", errno)) }
+            guard unsafe chmod(path, 0o700) == 0 else { throw HubError(SystemError("chmod \(path)", .current)) }
+        }
+        let authorityKey: Ed25519.PublicKey
+        if let foreign = options.foreignAuthority {
+            authorityKey = foreign
+        } else {
+            authorityKey = try makeKey("\(path)/authority.key")
+        }
+        _ = try makeKey("\(path)/relay.key")
+        if !KeyFile.exists("\(path)/tls.key") || !KeyFile.exists("\(path)/tls.crt") {
+            _ = unsafe unlink("\(path)/tls.key")
+            _ = unsafe unlink("\(path)/tls.crt")
+            let tls = try TLSCertificate(mesh: options.mesh, host: options.address.host)
+            try KeyFile.create("\(path)/tls.key", Array(tls.privateKey.utf8))
+            try KeyFile.create("\(path)/tls.crt", Array(tls.certificate.utf8))
+        }
+        let configuration = HubConfiguration(
+            mesh: options.mesh, ranges: options.ranges, address: options.address, authorityKey: authorityKey,
+            relays: options.relays, stun: options.stun, directory: options.directory)
+        try KeyFile.create("\(path)/hub.json", configuration.json.text + [0x0a])
+        return (try HubFolder(opening: path), true)
+    }
+
+    /// Opens the store; the file is 0600 as everything here.
+    package func openStore() throws(HubError) -> SQLiteStore {
+        let database = "\(path)/hub.sqlite"
+        try KeyFile.create(database, [])
+        do { return try SQLiteStore(path: database) } catch { throw .store(error) }
+    }
+
+    /// The authority's signing key; only the authority's role asks for it.
+    package func loadAuthorityKey() throws(HubError) -> Ed25519.PrivateKey {
+        let key = try Self.readKey("\(path)/authority.key")
+        guard key.publicKey == configuration.authorityKey else { throw .malformedFile("\(path)/authority.key") }
+        return key
+    }
+
+    /// The relay's key, whose id agents know the relay by.
+    package func loadRelayKey() throws(HubError) -> Ed25519.PrivateKey { try Self.readKey("\(path)/relay.key") }
+
+    /// The relay's id; nil when there is no relay key here.
+    package func relayID() throws(HubError) -> AgentID { AgentID(identityKey: try loadRelayKey().publicKey) }
+
+    func loadTLS() throws(HubError) -> (certificate: [UInt8], key: [UInt8]) {
+        (try KeyFile.read("\(path)/tls.crt"), try KeyFile.read("\(path)/tls.key"))
+    }
+
+    private static func makeKey(_ path: String) throws(HubError) -> Ed25519.PublicKey {
+        if !KeyFile.exists(path) {
+            let key: Ed25519.PrivateKey
+            do { key = try Ed25519.PrivateKey() } catch { throw .tls("\(error)") }
+            var seed = key.exportSeed()
+            defer { unsafe seed.withUnsafeMutableBytes { unsafe wipe($0) } }
+            var text = Array((Base64.encode(seed) + "\n").utf8)
+            defer { unsafe text.withUnsafeMutableBytes { unsafe wipe($0) } }
+            try KeyFile.create(path, text)
+        }
+        return try readKey(path).publicKey
+    }
+
+    private static func readKey(_ path: String) throws(HubError) -> Ed25519.PrivateKey {
+        var text = try KeyFile.read(path, limit: 4096)
+        defer { unsafe text.withUnsafeMutableBytes { unsafe wipe($0) } }
+        guard let line = String(validating: text, as: UTF8.self), var seed = Base64.decode(line.filter { $0 != "\n" })
+        else { throw .malformedFile(path) }
+        defer { unsafe seed.withUnsafeMutableBytes { unsafe wipe($0) } }
+        do { return try Ed25519.PrivateKey(seed: seed) } catch { throw .malformedFile(path) }
+    }
+
+    private static func check(_ options: Options) throws(HubError) {
+        guard AgentName.isValid(options.mesh) else {
+            throw .option("--mesh \(options.mesh): \(MembershipError.invalidName(options.mesh))")
+        }
+        guard options.ranges.allSatisfy({ $0.masked == $0 }) else {
+            throw .option("--prefix and --ipv4-range: host bits must be zero")
+        }
+    }
+}

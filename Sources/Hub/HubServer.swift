@@ -1,0 +1,160 @@
+package import Addressing
+import Directory
+package import Logging
+import Membership
+import NIOCore
+import NIOPosix
+import Sodium
+package import Timing
+
+/// A hub at work: its roles on one TLS port and one UDP port.
+package final class HubServer: Sendable {
+    package enum Role: String, CaseIterable, Sendable { case authority, directory, relay }
+
+    package struct Options: Sendable {
+        package var roles: Set<Role>
+        /// Port 0 lets the kernel choose, for tests.
+        package var listenHost: String
+        package var listenPort: UInt16
+        package var relayListen: Endpoint
+        package var limits = ConnectionLimits.Bounds()
+        package var now: @Sendable () -> WallTime = { .now() }
+
+        package init(
+            roles: Set<Role> = Set(Role.allCases), listenHost: String, listenPort: UInt16, relayListen: Endpoint
+        ) {
+            self.roles = roles
+            self.listenHost = listenHost
+            self.listenPort = listenPort
+            self.relayListen = relayListen
+        }
+    }
+
+    private static let sweepInterval: UInt64 = 600 * 1_000_000_000
+    private static let group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
+
+    /// The TCP port that it listens on.
+    package let port: UInt16
+    private let listener: TLSListener.Server
+    private let relay: (service: RelayService, socket: RelayService.Socket)?
+    private let authority: AuthorityService?
+    private let directory: DirectoryService?
+    private let loop: ConnectionLoop
+    private let logger: Logger
+
+    /// Loads the keys of the roles asked for and binds the ports. Nothing is answered before `run`.
+    package init(_ folder: HubFolder, _ options: Options, logger: Logger) async throws(HubError) {
+        let configuration = folder.configuration
+        let verifier = RecordVerifier(mesh: configuration.mesh, authorityKey: configuration.authorityKey)
+        let needsStore = !options.roles.isDisjoint(with: [.authority, .directory])
+        let store: (any Store)? = needsStore ? try folder.openStore() : nil
+        authority =
+            if let store, options.roles.contains(.authority) {
+                AuthorityService(
+                    authority: Authority(
+                        mesh: configuration.mesh, ranges: configuration.ranges, key: try folder.loadAuthorityKey()),
+                    info: try folder.meshInfo(), pin: folder.pin, store: store, logger: logger, now: options.now)
+            } else { nil }
+        directory =
+            if let store, options.roles.contains(.directory) {
+                DirectoryService(verifier: verifier, pin: folder.pin, store: store, logger: logger, now: options.now)
+            } else { nil }
+
+        let health = Self.health(options.roles)
+        let tls = try folder.loadTLS()
+        let listener = try TLSListener(
+            certificate: tls.certificate, key: tls.key, limits: ConnectionLimits(options.limits),
+            counters: FrameCounters(), health: { health })
+        if options.roles.contains(.relay) {
+            let service = RelayService(key: try folder.loadRelayKey(), logger: logger)
+            relay = (service, try await service.bind(options.relayListen, group: Self.group))
+        } else {
+            relay = nil
+        }
+        do {
+            self.listener = try await listener.bind(
+                host: options.listenHost, port: options.listenPort, group: Self.group)
+        } catch {
+            try? await relay?.socket.channel.close()
+            throw error
+        }
+        port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
+        var roles: Message.Roles = []
+        if authority != nil { roles.insert(.authority) }
+        if directory != nil { roles.insert(.directory) }
+        if relay != nil { roles.insert(.relay) }
+        loop = ConnectionLoop(
+            authority: authority, directory: directory, roles: roles, logger: logger, now: options.now)
+        self.logger = logger
+        let listen = self.listener.channel.localAddress.map { "\($0)" } ?? "?"
+        if authority != nil { logger.info("authority: on, mesh \(configuration.mesh), TLS \(listen)") }
+        if directory != nil { logger.info("directory: on, TLS \(listen)") }
+        if let relay { logger.info("relay and STUN: on, UDP \(options.relayListen), id \(relay.service.id)") }
+        logger.info("health: on, GET /healthz, TLS \(listen)")
+    }
+
+    /// Serves until the task is cancelled, and then closes all connections.
+    package func run() async throws(HubError) {
+        do {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await self.serve() }
+                if let directory { group.addTask { try await directory.run() } }
+                if let relay { group.addTask { try await relay.service.run(relay.socket) } }
+                group.addTask { try await self.sweep() }
+                // Any part that ends takes the others with it: half a hub would look healthy.
+                defer { group.cancelAll() }
+                try await group.next()
+            }
+        } catch is CancellationError {
+        } catch let error as StoreError { throw .store(error) } catch let error as HubError { throw error } catch {
+            throw .listen("TLS", reason: "\(error)")
+        }
+    }
+
+    private func serve() async throws {
+        try await listener.executeThenClose { connections in
+            try await withThrowingDiscardingTaskGroup { group in
+                for try await connection in connections {
+                    group.addTask { [loop] in
+                        // A failed handshake is the client's trouble.
+                        guard case .agent(let channel) = try? await connection.get() else { return }
+                        await loop.run(channel)
+                    }
+                }
+            }
+        }
+    }
+
+    private func sweep() async throws {
+        while true {
+            try await Task.sleep(nanoseconds: Self.sweepInterval)
+            try await authority?.sweep()
+            try await directory?.sweep()
+        }
+    }
+
+    private static func health(_ roles: Set<Role>) -> String {
+        let states = Role.allCases.map { JSONValue.Member($0.rawValue, .string(roles.contains($0) ? "on" : "off")) }
+        let json = JSONValue.object([.init("status", .string("ok")), .init("roles", .object(states))])
+        return String(decoding: json.text, as: UTF8.self)
+    }
+}
+
+extension HubFolder {
+    /// What agents are told when they join.
+    func meshInfo() throws(HubError) -> MeshInfo {
+        var relays: [MeshInfo.Relay] = []
+        for relay in configuration.relays {
+            let id = if let id = relay.id { id } else { try relayID() }
+            if let index = relays.firstIndex(where: { $0.id == id }) {
+                relays[index] = MeshInfo.Relay(id: id, endpoints: relays[index].endpoints + [relay.endpoint])
+            } else {
+                relays.append(MeshInfo.Relay(id: id, endpoints: [relay.endpoint]))
+            }
+        }
+        return MeshInfo(
+            directory: configuration.directory?.address ?? configuration.address,
+            directoryPin: configuration.directory?.pin ?? pin, ranges: configuration.ranges, relays: relays,
+            stun: configuration.relays.map(\.endpoint) + configuration.stun)
+    }
+}

@@ -1,0 +1,108 @@
+package import Addressing
+package import Sodium
+package import Timing
+
+/// Who an agent is, by the mesh authority's word: a JWT with EdDSA (RFC 7519, RFC 8037) whose `cnf` is the agent's identity
+/// key (RFC 7800).
+///
+/// ```
+/// header  {"alg":"EdDSA","typ":"JWT","kid":AUTHORITY}                       AUTHORITY: 32 hex digits, as an agent id
+/// claims  {"iss":MESH,"sub":"spiffe://MESH/agent/NAME","name":NAME,
+///          "cnf":{"jwk":{"kty":"OKP","crv":"Ed25519","x":KEY}},"ips":[ADDRESS…],"iat":N,"exp":N,"jti":ID}
+/// ```
+/// A value of this type has been verified or was just issued. Its text is at most 1,100 bytes.
+package struct Credential: Equatable, Sendable {
+    /// How long a credential is valid: 24 hours. It is renewed at half of it.
+    package static let lifetime: Int64 = 86400
+    package static let addressLimit = 4
+    /// How far two clocks may be apart: seconds.
+    package static let leeway: Int64 = 60
+
+    /// The compact JWT, as it is sent.
+    package let text: String
+    package let mesh: String
+    package let name: String
+    package let identityKey: Ed25519.PublicKey
+    package let addresses: [IPAddress]
+    package let issued: WallTime
+    package let expires: WallTime
+    /// The token's own id (`jti`): 32 hexadecimal digits.
+    package let serial: String
+
+    package var id: AgentID { AgentID(identityKey: identityKey) }
+    package var subject: String { Self.subject(mesh: mesh, name: name) }
+    /// When to renew: half-way through.
+    package var renewal: WallTime { WallTime(seconds: issued.seconds + (expires.seconds - issued.seconds) / 2) }
+
+    package static func subject(mesh: String, name: String) -> String { "spiffe://\(mesh)/agent/\(name)" }
+
+    /// The `kid` of an authority's key.
+    package static func keyID(of authorityKey: Ed25519.PublicKey) -> String {
+        AgentID(identityKey: authorityKey).description
+    }
+
+    /// Verifies `text` offline.
+    ///
+    /// - Throws: `MembershipError` for anything but a credential of `mesh`, signed by `authorityKey`, valid at `now`.
+    package init(
+        verifying text: String, mesh: String, authorityKey: Ed25519.PublicKey, now: WallTime
+    ) throws(MembershipError) {
+        let jws = try JWS(text, type: "JWT", what: "credential")
+        guard jws.header["kid"]?.string == Self.keyID(of: authorityKey) else { throw .unknownAuthorityKey }
+        guard jws.isSigned(by: authorityKey) else { throw .invalidSignature("credential") }
+
+        let claims = jws.payload
+        let jwk = claims["cnf"]?["jwk"]
+        guard let issuer = claims["iss"]?.string, let name = claims["name"]?.string, let subject = claims["sub"]?.string,
+            jwk?["kty"]?.string == "OKP", jwk?["crv"]?.string == "Ed25519",
+            let identityKey = jwk?["x"]?.string.flatMap({ Base64.decodeURL($0) }).flatMap({ Bytes32($0) }),
+            let addresses = claims["ips"]?.strings?.map({ IPAddress($0) }),
+            let issued = claims["iat"]?.numericDate, let expires = claims["exp"]?.numericDate,
+            let serial = claims["jti"]?.string
+        else { throw .malformed("credential") }
+        guard issuer == mesh else { throw .foreignMesh(issuer) }
+        guard AgentName.isValid(name) else { throw .invalidName(name) }
+        let parsed = addresses.compactMap(\.self)
+        guard subject == Self.subject(mesh: mesh, name: name), issued < expires, parsed.count == addresses.count,
+            (1...Self.addressLimit).contains(parsed.count), Set(parsed).count == parsed.count, serial.utf8.count <= 32
+        else { throw .malformed("credential") }
+        guard now.seconds < expires + Self.leeway else { throw .expired("credential") }
+        guard now.seconds >= issued - Self.leeway else { throw .notYetValid("credential") }
+
+        self.text = text
+        self.mesh = mesh
+        self.name = name
+        self.identityKey = identityKey
+        self.addresses = parsed
+        self.issued = WallTime(seconds: issued)
+        self.expires = WallTime(seconds: expires)
+        self.serial = serial
+    }
+
+    /// Issues a credential; only `Authority` does, and tests that forge one.
+    init(
+        mesh: String, name: String, identityKey: Ed25519.PublicKey, addresses: [IPAddress], issued: WallTime,
+        expires: WallTime, serial: String, authorityKey: Ed25519.PublicKey, sign: ([UInt8]) -> [UInt8]
+    ) throws(MembershipError) {
+        let jwk: [JSONValue.Member] = [
+            .init("kty", .string("OKP")), .init("crv", .string("Ed25519")),
+            .init("x", .string(Base64.encodeURL(identityKey.bytes))),
+        ]
+        let claims = JSONValue.object([
+            .init("iss", .string(mesh)), .init("sub", .string(Self.subject(mesh: mesh, name: name))),
+            .init("name", .string(name)), .init("cnf", .object([.init("jwk", .object(jwk))])),
+            .init("ips", .array(addresses.map { .string($0.description) })),
+            .init("iat", .numericDate(issued.seconds)), .init("exp", .numericDate(expires.seconds)),
+            .init("jti", .string(serial)),
+        ])
+        text = try JWS.sign(
+            type: "JWT", keyID: Self.keyID(of: authorityKey), payload: claims, what: "credential", with: sign)
+        self.mesh = mesh
+        self.name = name
+        self.identityKey = identityKey
+        self.addresses = addresses
+        self.issued = WallTime(seconds: issued.seconds)
+        self.expires = WallTime(seconds: expires.seconds)
+        self.serial = serial
+    }
+}

@@ -1,0 +1,84 @@
+package import Addressing
+package import Sodium
+package import Timing
+
+/// What a join token allows, as the authority keeps it: under the secret's hash, never the secret.
+package struct TokenGrant: Equatable, Sendable {
+    /// `JoinToken.hash(ofSecret:)`.
+    package let hash: Bytes32
+    package let pattern: NamePattern
+    /// Where addresses may be; empty for all of the mesh's.
+    package let ranges: [IPPrefix]
+    package var usesLeft: UInt64
+    package let expires: WallTime
+
+    package init(hash: Bytes32, pattern: NamePattern, ranges: [IPPrefix], usesLeft: UInt64, expires: WallTime) {
+        self.hash = hash
+        self.pattern = pattern
+        self.ranges = ranges
+        self.usesLeft = usesLeft
+        self.expires = expires
+    }
+
+    package var json: JSONValue {
+        .object([
+            .init("name", .string(pattern.description)),
+            .init("ranges", .array(ranges.map { .string($0.description) })),
+            .init("uses", .number(usesLeft)), .init("exp", .numericDate(expires.seconds)),
+        ])
+    }
+
+    package init?(hash: Bytes32, json: JSONValue) {
+        guard let pattern = json["name"]?.string.flatMap({ NamePattern($0) }), let ranges = json["ranges"]?.strings,
+            let usesLeft = json["uses"]?.number, let expires = json["exp"]?.numericDate
+        else { return nil }
+        let parsed = ranges.compactMap { IPPrefix($0) }
+        guard parsed.count == ranges.count else { return nil }
+        self.init(
+            hash: hash, pattern: pattern, ranges: parsed, usesLeft: usesLeft, expires: WallTime(seconds: expires))
+    }
+}
+
+/// Name and addresses that an agent holds until its credential expires.
+package struct Lease: Equatable, Sendable {
+    package let identityKey: Ed25519.PublicKey
+    package let name: String
+    package let addresses: [IPAddress]
+    package let expires: WallTime
+    /// The token that it came in with.
+    package let tokenHash: Bytes32
+
+    package init(
+        identityKey: Ed25519.PublicKey, name: String, addresses: [IPAddress], expires: WallTime, tokenHash: Bytes32
+    ) {
+        self.identityKey = identityKey
+        self.name = name
+        self.addresses = addresses
+        self.expires = expires
+        self.tokenHash = tokenHash
+    }
+
+    package var id: AgentID { AgentID(identityKey: identityKey) }
+
+    /// Whether peers may still accept the credential: what it holds is not free before.
+    package func isLive(at now: WallTime) -> Bool { now.seconds < expires.seconds + Credential.leeway }
+
+    package var json: JSONValue {
+        .object([
+            .init("key", .string(Base64.encodeURL(identityKey.bytes))), .init("name", .string(name)),
+            .init("ips", .array(addresses.map { .string($0.description) })),
+            .init("exp", .numericDate(expires.seconds)), .init("token", .string(tokenHash.description)),
+        ])
+    }
+
+    package init?(json: JSONValue) {
+        guard let key = json["key"]?.string.flatMap({ Base64.decodeURL($0) }).flatMap({ Bytes32($0) }),
+            let name = json["name"]?.string, let ips = json["ips"]?.strings, let expires = json["exp"]?.numericDate,
+            let token = json["token"]?.string.flatMap({ Hexadecimal.decode($0) }).flatMap({ Bytes32($0) })
+        else { return nil }
+        let addresses = ips.compactMap { IPAddress($0) }
+        guard addresses.count == ips.count else { return nil }
+        self.init(
+            identityKey: key, name: name, addresses: addresses, expires: WallTime(seconds: expires), tokenHash: token)
+    }
+}

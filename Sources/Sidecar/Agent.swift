@@ -1,0 +1,72 @@
+import Control
+import Directory
+import Glibc
+import Linux
+package import Logging
+import Membership
+import Sodium
+
+/// The sidecar: one agent of a mesh, from its start to SIGTERM.
+///
+/// Order: state folder and identity, token, device, join, tunnel, directory; each step that can't be done is one error that
+/// says what to do. Control is structured concurrency; packets have a thread of their own (`TunnelThread`).
+package struct Agent: Sendable {
+    private let configuration: SidecarConfiguration
+    private let logger: Logger
+
+    package init(_ configuration: SidecarConfiguration, logger: Logger) {
+        self.configuration = configuration
+        self.logger = logger
+    }
+
+    /// Runs until SIGTERM, SIGINT or `leave`, and returns; throws `SidecarError` when it can't go on.
+    package func run() async throws {
+        ProcessHardening.forbidDumps()
+        let signals: SignalWaiter
+        do { signals = try SignalWaiter([SIGTERM, SIGINT]) } catch { throw SidecarError.state("\(error)") }
+        do { try Libsodium.initialize() } catch { throw SidecarError.state("\(error)") }
+        let folder = try StateFolder(path: configuration.stateFolder)
+        let identity = try folder.identity()
+        let membership = try AgentMembership(
+            token: readToken(), folder: folder, identity: identity, name: configuration.name, logger: logger)
+        let device = try PodInterface.attach(configuration.interface)
+        let slabs = SecretSlab.shared.report
+        logger.info(
+            """
+            agent \(identity.id) on \(configuration.interface): \(device.addresses.map(\.description).joined(separator: " ")), \
+            mtu \(device.mtu), offloads \(device.offloads), \
+            secrets locked in memory: \(slabs.locked == slabs.slabs ? "yes" : "no, RLIMIT_MEMLOCK is too low")
+            """)
+        let status = AgentStatus(identity: identity, requiredPeers: configuration.requiredPeers)
+        let run = AgentRun(configuration, membership, status, identity, device, logger)
+        let control = ControlServer(path: configuration.controlSocket, group: HubLink.group) { await run.answer($0) }
+        let path = configuration.controlSocket
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await signals.wait() }
+            group.addTask {
+                do { try await control.run() } catch is CancellationError {
+                } catch { throw SidecarError.configuration("serve the local API on \(path): \(error)") }
+            }
+            group.addTask { try await run.carry() }
+            group.addTask { await run.waitUntilLeft() }
+            // The first to end, in whichever way, ends the others.
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+        _ = unsafe unlink(path)
+        logger.info("stopped")
+    }
+
+    private func readToken() throws(SidecarError) -> JoinToken {
+        let file = configuration.tokenFile
+        var bytes: [UInt8]
+        do { bytes = try FileDescriptor(open: file, O_RDONLY).readToEnd(limit: 4096) } catch {
+            throw .configuration("read the join token: \(error); make one with `warren-hub token create`")
+        }
+        defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
+        let text = String(decoding: bytes, as: UTF8.self).filter { !$0.isWhitespace }
+        do { return try JoinToken(text) } catch {
+            throw .configuration("join token in \(file): \(error); make one with `warren-hub token create`")
+        }
+    }
+}

@@ -1,0 +1,122 @@
+import Addressing
+import Directory
+import Logging
+import Membership
+import Sodium
+import Synchronization
+import Timing
+
+/// How the agent comes into the mesh and stays: joins, renews, leaves, and announces.
+final class AgentMembership: Sendable {
+    let verifier: RecordVerifier
+    let mesh: String
+    private let token: JoinToken
+    private let folder: StateFolder
+    private let identity: Identity
+    private let name: String
+    private let logger: Logger
+    private let lastSequence = Mutex<UInt64>(0)
+
+    init(
+        token: consuming JoinToken, folder: StateFolder, identity: Identity, name: String, logger: Logger
+    ) {
+        verifier = RecordVerifier(mesh: token.mesh, authorityKey: token.authorityKey)
+        mesh = token.mesh
+        self.token = token
+        self.folder = folder
+        self.identity = identity
+        self.name = name
+        self.logger = logger
+    }
+
+    /// Joins, or renews when the state folder has a credential that is still valid; retries while the hub is out of reach.
+    ///
+    /// - Throws: `SidecarError.hub` when the hub says no: another attempt would get the same answer.
+    func admit(
+        _ addresses: [IPAddress], unreachable: @Sendable (DirectoryError) -> Void
+    ) async throws -> AuthorityClient.Admission {
+        var delay = Interval.milliseconds(250)
+        while true {
+            do {
+                let admission = try await attempt(addresses)
+                try folder.store(credential: admission.credential.text)
+                guard Set(admission.credential.addresses) == Set(addresses) else {
+                    throw SidecarError.hub(
+                        "the hub's credential is for \(admission.credential.addresses), but the interface has \(addresses); release the old address with `warren-hub release`, or give the agent a new state folder")
+                }
+                let skew = admission.hubTime.seconds - WallTime.now().seconds
+                if abs(skew) > 30 { logger.warning("this clock and the hub's are \(skew) s apart: set the time") }
+                return admission
+            } catch let error as DirectoryError {
+                guard error.isWorthAnotherAttempt else { throw SidecarError.hub("join mesh \(mesh): \(error)") }
+                unreachable(error)
+                logger.warning("join mesh \(mesh): \(error); trying again")
+            }
+            var random = SecureRandom()
+            let jitter = UInt64.random(in: 0...(delay.nanoseconds / 2), using: &random)
+            try await Task.sleep(nanoseconds: delay.nanoseconds / 2 + jitter)
+            delay = min(delay * 2, .seconds(10))
+        }
+    }
+
+    func renew() async throws(DirectoryError) -> AuthorityClient.Admission {
+        try await client().renew(identity: identity)
+    }
+
+    func leave() async throws(DirectoryError) {
+        try await client().leave(identity: identity)
+        folder.removeCredential()
+    }
+
+    func store(_ credential: Credential) throws(SidecarError) { try folder.store(credential: credential.text) }
+
+    /// A fresh announcement, above all before it: the sequence number is the time in milliseconds, so that a restart
+    /// without memory is above too, unless the directory knows a higher one.
+    func announcement(
+        key: X25519.PublicKey, relays: [MeshInfo.Relay], above known: UInt64 = 0
+    ) throws(MembershipError) -> Announcement {
+        let wall = WallTime.now()
+        let time = UInt64(wall.seconds) * 1000 + UInt64(wall.nanoseconds / 1_000_000)
+        let sequence = lastSequence.withLock { last in
+            last = max(time, last + 1, known + 1)
+            return last
+        }
+        let expires = WallTime(seconds: wall.seconds + Credential.lifetime)
+        return try Announcement(
+            identity: identity, sequence: sequence, expires: expires,
+            keys: [Announcement.StaticKey(key: key, notBefore: wall, expires: expires)],
+            relays: relays.prefix(1).compactMap { relay in
+                relay.endpoints.first.map { Announcement.HomeRelay(id: relay.id, endpoint: $0) }
+            })
+    }
+
+    private func attempt(_ addresses: [IPAddress]) async throws(DirectoryError) -> AuthorityClient.Admission {
+        let client = try client()
+        let isMember = folder.credential().map {
+            (try? Credential(
+                verifying: $0, mesh: mesh, authorityKey: verifier.authorityKey, now: WallTime.now())) != nil
+        }
+        if isMember ?? false {
+            do {
+                let admission = try await client.renew(identity: identity)
+                if Set(admission.credential.addresses) == Set(addresses) { return admission }
+            } catch {
+                guard error.code == .notMember else { throw error }
+            }
+        }
+        return try await client.join(secret: token.secret, identity: identity, name: name, addresses: addresses)
+    }
+
+    private func client() throws(DirectoryError) -> AuthorityClient { try AuthorityClient(token: token) }
+}
+
+extension DirectoryError {
+    /// Whether the hub may give another answer later: it is out of reach, or failed, or holds an old claim that expires.
+    var isWorthAnotherAttempt: Bool {
+        switch self {
+        case .unreachable, .disconnected, .timeout: true
+        case .refused(let code, _): code == .internal || code == .tooMany
+        case .wrongPin, .invalidRecord, .staleSequence, .protocolViolation, .oversizedSignal: false
+        }
+    }
+}

@@ -1,0 +1,80 @@
+import Addressing
+import Control
+import Membership
+import Sodium
+import Timing
+import Tunnel
+import WireGuard
+
+// What the local API answers.
+extension AgentRun {
+    func answer(_ request: ControlRequest) async -> ControlAnswer {
+        switch request {
+        case .status: return ControlAnswer(status: await statusReport())
+        case .peers: return ControlAnswer(peers: await peerReports())
+        case .whois(let text):
+            guard let address = IPAddress(text) else { return ControlAnswer(error: "whois \(text): not an address") }
+            return await identity(of: .address(address), text)
+        case .resolve(let name): return await identity(of: .name(name), name)
+        case .leave:
+            do {
+                try await leave()
+                return ControlAnswer()
+            } catch { return ControlAnswer(error: "leave: \(error)") }
+        }
+    }
+
+    private func identity(of key: Message.LookupKey, _ subject: String) async -> ControlAnswer {
+        guard let joined = joined.withLock({ $0 }) else { return ControlAnswer(error: "look up \(subject): not joined yet") }
+        // What is known already needs no hub.
+        let known = await joined.tunnel.ask { _, peering in
+            peering.peers.values.first { peer in
+                switch key {
+                case .address(let address): peer.record.credential.addresses.contains(address)
+                case .name(let name): peer.name == name
+                case .id(let id): peer.id == id
+                }
+            }?.record.credential
+        }
+        var credential = known ?? nil
+        let own = status.now.credential
+        if credential == nil, let own {
+            switch key {
+            case .address(let address) where own.addresses.contains(address): credential = own
+            case .name(own.name): credential = own
+            default: break
+            }
+        }
+        if credential == nil {
+            do { credential = try await joined.directory.lookup(key)?.credential } catch {
+                return ControlAnswer(error: "look up \(subject): \(error)")
+            }
+        }
+        guard let credential else { return ControlAnswer(error: "\(subject): no agent of this mesh") }
+        return ControlAnswer(
+            identity: IdentityReport(
+                name: credential.name, id: credential.id.description, addresses: credential.addresses.map(\.description),
+                subject: credential.subject))
+    }
+
+    private func statusReport() async -> StatusReport {
+        let state = status.now
+        let joined = joined.withLock { $0 }
+        let slabs = SecretSlab.shared.report
+        let tunnel = await joined?.tunnel.ask { core, peering in (core.port, peering.drops(core)) } ?? nil
+        let expires = state.credential.map { $0.expires.seconds - WallTime.now().seconds } ?? 0
+        return StatusReport(
+            name: state.name, mesh: membership.mesh, id: identity.id.description,
+            addresses: interfaceAddresses.map(\.description), hub: state.hub.rawValue, hubDetail: state.hubDetail,
+            ready: state.isReady, waitingFor: state.waitingFor, publicKey: joined?.publicKey.base64 ?? "",
+            listenPort: tunnel?.0 ?? 0, mapped: state.mapped, relay: state.relay, relayUp: state.relayIsUp,
+            credentialExpiresInSeconds: expires,
+            uptimeSeconds: MonotonicTime.now().since(status.started).seconds, drops: tunnel?.1 ?? [:],
+            secretSlabs: slabs.slabs, lockedSecretSlabs: slabs.locked)
+    }
+
+    private func peerReports() async -> [PeerReport] {
+        guard let joined = joined.withLock({ $0 }) else { return [] }
+        return await joined.tunnel.ask { core, peering in peering.reports(core, wall: .now()) } ?? []
+    }
+}

@@ -1,0 +1,147 @@
+import Addressing
+import Directory
+import Linux
+import Logging
+import Membership
+import Relay
+import Sodium
+import Synchronization
+import Timing
+import Transport
+import Tunnel
+import WireGuard
+
+/// One run of the agent with its device: joins, starts the tunnel, and lets hub and tunnel talk to each other.
+final class AgentRun: Sendable {
+    let configuration: SidecarConfiguration
+    let membership: AgentMembership
+    let status: AgentStatus
+    let identity: Identity
+    let logger: Logger
+    let interfaceAddresses: [IPAddress]
+    private let device: Mutex<PodInterface.Device?>
+    /// Set once the agent has joined.
+    let joined = Mutex<Joined?>(nil)
+    private let left: AsyncStream<Void>
+    private let leaving: AsyncStream<Void>.Continuation
+
+    struct Joined: Sendable {
+        let tunnel: TunnelThread<Peering>
+        let directory: DirectoryClient
+        let publicKey: X25519.PublicKey
+        let mesh: MeshInfo
+    }
+
+    init(
+        _ configuration: SidecarConfiguration, _ membership: AgentMembership, _ status: AgentStatus, _ identity: Identity,
+        _ device: consuming PodInterface.Device, _ logger: Logger
+    ) {
+        self.configuration = configuration
+        self.membership = membership
+        self.status = status
+        self.identity = identity
+        self.logger = logger
+        interfaceAddresses = device.addresses
+        self.device = Mutex(device)
+        (left, leaving) = AsyncStream.makeStream()
+    }
+
+    func waitUntilLeft() async { for await _ in left { return } }
+
+    func leave() async throws(DirectoryError) {
+        try await membership.leave()
+        logger.info("left mesh \(membership.mesh): name and addresses are free")
+        leaving.yield()
+    }
+
+    /// Joins and carries packets until the task is cancelled or the device is gone.
+    func carry() async throws {
+        let admission = try await membership.admit(interfaceAddresses) { [status] error in
+            status.change { state in
+                state.hub = .unreachable
+                state.hubDetail = "\(error)"
+            }
+        }
+        status.change { state in
+            state.name = admission.credential.name
+            state.credential = admission.credential
+            state.hub = .joining
+            state.hubDetail = ""
+        }
+        logger.info(
+            "joined mesh \(membership.mesh) as \(admission.credential.name); credential until \(admission.credential.expires.seconds)")
+        let (events, sink) = AsyncStream<PeeringEvent>.makeStream(bufferingPolicy: .bufferingNewest(4096))
+        let (tunnel, publicKey) = try startTunnel(admission, sink)
+        let directory = DirectoryClient(
+            address: admission.mesh.directory, pin: admission.mesh.directoryPin, verifier: membership.verifier,
+            identity: identity, credential: admission.credential, logger: logger)
+        joined.withLock {
+            $0 = Joined(tunnel: tunnel, directory: directory, publicKey: publicKey, mesh: admission.mesh)
+        }
+        let talk = AgentTalk(run: self, tunnel: tunnel, directory: directory, mesh: admission.mesh, publicKey: publicKey)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await Self.runThread(tunnel) }
+            group.addTask { await directory.run() }
+            group.addTask { await talk.follow(directory.events) }
+            group.addTask { await talk.follow(events) }
+            group.addTask { await talk.announce(admission.credential) }
+            group.addTask { try await talk.renewals() }
+            group.addTask { try await talk.watchUnderlay() }
+            group.addTask { try await talk.greetRequired() }
+            defer { group.cancelAll() }
+            // Tasks that end by themselves have done their part; the tunnel's end is the end.
+            while let _ = try await group.next() {}
+        }
+    }
+
+    /// Makes the static key of this process, the device and the tunnel.
+    private func startTunnel(
+        _ admission: AuthorityClient.Admission, _ events: AsyncStream<PeeringEvent>.Continuation
+    ) throws(SidecarError) -> (TunnelThread<Peering>, X25519.PublicKey) {
+        guard let pod = device.withLock({ $0.take() }) else { throw .device("the device is in use") }
+        let now = MonotonicTime.now()
+        do {
+            var random = SecureRandom()
+            let staticKey = try SecretKey(using: &random)
+            let publicKey = X25519.publicKey(of: staticKey)
+            let probeKey = try staticKey.copy()
+            var device = Device(privateKey: staticKey, roaming: .caller)
+            device.mtu = pod.mtu
+            let (offloads, mtu) = (pod.offloads, pod.mtu)
+            var core = try TunnelCore(device: device, tun: pod.takeTun(), offloads: offloads, mtu: mtu)
+            try core.bind(port: configuration.port)
+            let relayIdentity = RelayClient.Identity(key: identity.publicKey) { [identity] in identity.sign($0) }
+            let relays = admission.mesh.relays.compactMap { relay in
+                relay.endpoints.first.map { endpoint in
+                    Peering.RelayLink(
+                        id: relay.id,
+                        client: RelayClient(
+                            relay: endpoint, relayID: relay.id, identity: relayIdentity,
+                            credential: Array(admission.credential.text.utf8), now: now))
+                }
+            }
+            core.relays = Array(repeating: nil, count: relays.count)
+            let peering = Peering(
+                identity: identity, verifier: membership.verifier, meshRanges: admission.mesh.ranges,
+                ownAddresses: interfaceAddresses, staticKey: probeKey, epoch: UInt32(clamping: WallTime.now().seconds),
+                relays: relays, stunServers: admission.mesh.stun, hasIPv6: core.ipv6 != nil, events: events, now: now)
+            logger.info("tunnel on UDP port \(core.port), receive offload \(core.hasReceiveOffload ? "on" : "off")")
+            return (try TunnelThread(core, peering), publicKey)
+        } catch { throw .device("start the tunnel: \(error)") }
+    }
+
+    /// Gives the tunnel its thread, and ends with it: normally when the task is cancelled, with an error when the device is
+    /// gone.
+    private static func runThread(_ tunnel: TunnelThread<Peering>) async throws {
+        let failure: SystemError? = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                do {
+                    _ = try Thread(named: "warren-tunnel") { continuation.resume(returning: tunnel.run()) }
+                } catch { continuation.resume(returning: error) }
+            }
+        } onCancel: {
+            tunnel.stop()
+        }
+        if let failure { throw SidecarError.device("\(failure): the interface was deleted or taken away") }
+    }
+}

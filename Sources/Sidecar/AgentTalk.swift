@@ -1,0 +1,179 @@
+import Addressing
+import Directory
+import Logging
+import Membership
+import Sodium
+import Timing
+import Tunnel
+
+/// What the tunnel and the hub tell each other, once the agent has joined.
+struct AgentTalk: Sendable {
+    let run: AgentRun
+    let tunnel: TunnelThread<Peering>
+    let directory: DirectoryClient
+    let mesh: MeshInfo
+    let publicKey: X25519.PublicKey
+
+    /// Lookups of the pod's destinations at the same time; more wait.
+    static let lookupLimit = 64
+
+    // MARK: From the directory
+
+    func follow(_ events: AsyncStream<DirectoryEvent>) async {
+        for await event in events {
+            switch event {
+            case .connected:
+                become(.accepted, "", announced: true)
+            case .disconnected(let error):
+                become(.unreachable, "\(error)", announced: nil)
+            case .update(let record):
+                tunnel.perform { core, peering in
+                    peering.updated(record, &core, now: .now(), wall: .now())
+                }
+            case .signal(let sender, let payload):
+                tunnel.perform { core, peering in
+                    peering.signalled(payload, by: sender, &core, now: .now())
+                }
+            case .undeliverable: break
+            case .superseded(let known):
+                await announce(run.status.now.credential, above: known)
+            }
+        }
+    }
+
+    private func become(_ hub: AgentStatus.Hub, _ detail: String, announced: Bool?) {
+        let isReady = run.status.change { state in
+            state.hub = hub
+            state.hubDetail = detail
+            if let announced { state.isAnnounced = announced }
+        }
+        if isReady { sayReady() }
+    }
+
+    private func sayReady() {
+        let after = MonotonicTime.now().since(run.status.started)
+        run.logger.notice(
+            "ready after \(Int(after.milliseconds)) ms: \(run.status.now.name) at \(run.interfaceAddresses.map(\.description).joined(separator: " "))")
+    }
+
+    // MARK: From the tunnel
+
+    func follow(_ events: AsyncStream<PeeringEvent>) async {
+        await withDiscardingTaskGroup { group in
+            for await event in events { handle(event, &group) }
+        }
+    }
+
+    private func handle(_ event: PeeringEvent, _ group: inout DiscardingTaskGroup) {
+        let logger = run.logger
+        switch event {
+        case .lookUp(let address): group.addTask { await lookUp(address) }
+        case .subscribe(let id): group.addTask { _ = try? await directory.lookup(.id(id)) }
+        case .forget(let id): group.addTask { await directory.forget(id) }
+        case .signal(let id, let payload): group.addTask { try? await directory.signal(to: id, payload) }
+        case .verified(let id):
+            group.addTask {
+                let name = await tunnel.ask { _, peering in peering.peers[id]?.name }
+                guard let name = name ?? nil else { return }
+                if run.status.change({ state in state.waitingFor.removeAll { $0 == name } }) { sayReady() }
+            }
+        case .path(_, let name, let path, let after):
+            logger.info("\(name): \(path.map(\.description) ?? "no path"), \(Int(after.milliseconds)) ms after it was learned")
+        case .relay(let isUp, let detail):
+            logger.info("relay \(isUp ? "up" : "down"): \(detail)")
+            run.status.change { state in
+                state.relayIsUp = isUp
+                if isUp { state.relay = detail }
+            }
+        case .mapped(let endpoint):
+            logger.info("seen from outside as \(endpoint)")
+            run.status.change { state in
+                let text = endpoint.description
+                state.mapped.removeAll { $0 == text }
+                state.mapped = Array((state.mapped + [text]).suffix(4))
+            }
+        }
+    }
+
+    private func lookUp(_ address: IPAddress) async {
+        var record: VerifiedRecord?
+        do { record = try await directory.lookup(.address(address)) } catch {
+            run.logger.warning("look up \(address): \(error)")
+        }
+        let found = record
+        tunnel.perform { core, peering in
+            peering.resolved(address, found, &core, now: .now(), wall: .now())
+        }
+    }
+
+    // MARK: By the clock
+
+    /// Publishes a fresh announcement and gives the tunnel the same, for introductions.
+    func announce(_ credential: Credential?, above known: UInt64 = 0) async {
+        guard let credential else { return }
+        do {
+            let announcement = try run.membership.announcement(key: publicKey, relays: mesh.relays, above: known)
+            let parts = [
+                Introduction.credential(Array(credential.text.utf8)),
+                Introduction.announcement(Array(announcement.text.utf8)),
+            ].map { $0.encode() }
+            tunnel.perform { _, peering in peering.introduction = parts }
+            try await directory.publish(announcement)
+        } catch let error as DirectoryError {
+            // The client keeps the announcement and publishes it when it is connected.
+            if case .staleSequence(let known) = error { return await announce(credential, above: known) }
+            if case .disconnected = error { return }
+            run.logger.warning("announce: \(error)")
+        } catch { run.logger.error("announce: \(error)") }
+    }
+
+    /// Renews the credential at half its life; while the hub is out of reach, again every minute.
+    func renewals() async throws {
+        while true {
+            let due = run.status.now.credential?.renewal ?? .now()
+            let wait = max(due.seconds - WallTime.now().seconds, 1)
+            try await Task.sleep(nanoseconds: UInt64(wait) * 1_000_000_000)
+            do {
+                let admission = try await run.membership.renew()
+                try run.membership.store(admission.credential)
+                run.status.change { $0.credential = admission.credential }
+                try await directory.use(admission.credential)
+                let text = Array(admission.credential.text.utf8)
+                tunnel.perform { _, peering in peering.renewed(text, now: .now()) }
+                await announce(admission.credential)
+                run.logger.info("credential renewed until \(admission.credential.expires.seconds)")
+            } catch is CancellationError { throw CancellationError() } catch {
+                run.logger.warning("renew the credential: \(error); trying again in a minute")
+                try await Task.sleep(nanoseconds: 60_000_000_000)
+            }
+        }
+    }
+
+    /// Tells the tunnel the pod's other addresses, now and whenever they change.
+    func watchUnderlay() async throws {
+        var known: [IPAddress]?
+        while true {
+            let addresses = PodInterface.underlayAddresses(besides: run.configuration.interface)
+            if addresses != known {
+                known = addresses
+                tunnel.perform { core, peering in peering.setHostAddresses(addresses, &core, now: .now()) }
+            }
+            try await Task.sleep(nanoseconds: 15_000_000_000)
+        }
+    }
+
+    /// Looks required peers up and greets them until each handshake is verified.
+    func greetRequired() async throws {
+        while true {
+            let waiting = run.status.now.waitingFor
+            if waiting.isEmpty { return }
+            if run.status.now.isAnnounced {
+                for name in waiting {
+                    guard let record = try? await directory.lookup(.name(name)) else { continue }
+                    tunnel.perform { core, peering in peering.greet(record, &core, now: .now(), wall: .now()) }
+                }
+            }
+            try await Task.sleep(nanoseconds: 500_000_000)
+        }
+    }
+}

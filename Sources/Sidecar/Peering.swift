@@ -1,0 +1,201 @@
+import Addressing
+import Membership
+import Relay
+import STUN
+import Sodium
+import Timing
+import Traversal
+import Tunnel
+import WireGuard
+
+/// What the tunnel's thread asks of the control world.
+enum PeeringEvent: Sendable {
+    /// The pod sent a packet to this virtual address, and no known peer has it.
+    case lookUp(IPAddress)
+    /// A peer introduced itself: ask the directory for its newer records from now on.
+    case subscribe(AgentID)
+    /// A peer was not used for a long time.
+    case forget(AgentID)
+    case signal(to: AgentID, [UInt8])
+    /// A handshake with this agent is verified.
+    case verified(AgentID)
+    case path(AgentID, name: String, Path?, after: Interval)
+    case relay(isUp: Bool, detail: String)
+    case mapped(Endpoint)
+}
+
+/// The sidecar's side of the tunnel: which peers there are, and how each is reached. Runs on the tunnel's thread.
+struct Peering: ~Copyable {
+    /// A relay of the mesh, at the same index as in the tunnel's table.
+    struct RelayLink {
+        let id: AgentID
+        var client: RelayClient
+    }
+
+    /// What was dropped, and why; the device, engine and tunnel count their own.
+    struct Counters {
+        var unknownDatagrams: UInt64 = 0
+        var unverifiedIntroductions: UInt64 = 0
+        var foreignProbes: UInt64 = 0
+        /// A live address appeared under another identity key: an alarm.
+        var addressConflicts: UInt64 = 0
+    }
+
+    static let unusedAfter = Interval.seconds(15 * 60)
+    static let peerLimit = 4096
+
+    let identity: Identity
+    let verifier: RecordVerifier
+    let meshRanges: [IPPrefix]
+    let ownAddresses: [IPAddress]
+    let staticKey: SecretKey
+    /// Seconds since 1970 at which the static key was made: the probes' epoch.
+    let epoch: UInt32
+    let events: AsyncStream<PeeringEvent>.Continuation
+    /// Our credential and announcement, as introductions.
+    var introduction: [[UInt8]] = []
+
+    var engine: Engine
+    var relays: [RelayLink]
+    var stun: BindingClient
+    var mapped: [Endpoint: Endpoint] = [:]
+    var hostCandidates: [Candidate] = []
+    var peers: [AgentID: MeshPeer] = [:]
+    var byDevice: [PeerID: MeshPeer] = [:]
+    var strangers: Strangers
+    var unresolved = Unresolved()
+    var counters = Counters()
+    var random = SecureRandom()
+    private var nextSweep: MonotonicTime
+    private var lastHeard: (PeerID, Path, MonotonicTime)?
+    private var lastSent: (PeerID, MonotonicTime)?
+
+    init(
+        identity: Identity, verifier: RecordVerifier, meshRanges: [IPPrefix], ownAddresses: [IPAddress],
+        staticKey: consuming SecretKey, epoch: UInt32, relays: [RelayLink], stunServers: [Endpoint], hasIPv6: Bool,
+        events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
+    ) {
+        self.identity = identity
+        self.verifier = verifier
+        self.meshRanges = meshRanges
+        self.ownAddresses = ownAddresses
+        self.staticKey = staticKey
+        self.epoch = epoch
+        self.relays = relays
+        self.events = events
+        var stunConfiguration = BindingClient.Configuration()
+        stunConfiguration.firstRetry = .milliseconds(150)
+        stun = BindingClient(servers: stunServers, stunConfiguration, now: now)
+        engine = Engine(
+            localID: identity.id, policy: TargetPolicy(meshRanges: meshRanges), socketV4: 0, socketV6: hasIPv6 ? 1 : nil)
+        strangers = Strangers(now: now)
+        nextSweep = now + .seconds(30)
+    }
+}
+
+extension Peering: TunnelPolicy {
+    mutating func received(
+        _ datagram: UnsafeMutableRawBufferPointer, from path: Path, _ core: inout TunnelCore, now: MonotonicTime
+    ) {
+        guard let type = unsafe datagram.first else { return }
+        switch (type, path) {
+        case (ProbeSeal.type, _):
+            unsafe engine.receive(Array(datagram), from: path, now: now)
+            perform(&core, now: now)
+        case (Introduction.type, .relayed(_, let source)):
+            unsafe introduced(Array(datagram), by: source, on: path, &core, now: now)
+        case (0xc0...0xcf, .direct(_, let source)):
+            unsafe receivedFromRelay(datagram, source, &core, now: now)
+        case (0..<0x40, .direct(_, let source)):
+            let bytes = unsafe UnsafeRawBufferPointer(datagram)
+            receivedSTUN(unsafe RawSpan(_unsafeBytes: bytes), from: source, &core, now: now)
+        default: counters.unknownDatagrams += 1
+        }
+    }
+
+    mutating func heard(_ peer: PeerID, on path: Path, now: MonotonicTime) {
+        // Time stands still within one turn of the loop: the rest of a burst says nothing new.
+        if let last = lastHeard, last == (peer, path, now) { return }
+        lastHeard = (peer, path, now)
+        guard let peer = byDevice[peer] else { return }
+        peer.lastUsed = now
+        engine.heard(from: peer.id, on: path, now: now)
+    }
+
+    mutating func sent(_ peer: PeerID, now: MonotonicTime) {
+        if let last = lastSent, last == (peer, now) { return }
+        lastSent = (peer, now)
+        guard let peer = byDevice[peer] else { return }
+        peer.lastUsed = now
+        engine.sent(to: peer.id, now: now)
+    }
+
+    mutating func happened(_ event: DeviceEvent, _ core: inout TunnelCore, now: MonotonicTime) {
+        guard case .handshakeCompleted(let device, _) = event, let peer = byDevice[device] else { return }
+        peer.introduction = nil
+        if !peer.isVerified {
+            peer.isVerified = true
+            events.yield(.verified(peer.id))
+        }
+    }
+
+    mutating func unroutable(_ packet: UnsafeRawBufferPointer, _ core: inout TunnelCore, now: MonotonicTime) {
+        guard let address = unsafe Self.destination(of: packet) else { return }
+        let isOurs = meshRanges.contains { $0.contains(address) } && !ownAddresses.contains(address)
+        switch isOurs ? unsafe unresolved.add(packet, to: address, now: now) : .nobody {
+        case .lookUp: events.yield(.lookUp(address))
+        case .waiting: break
+        case .nobody: unsafe core.refuse(packet, .addressUnreachable)
+        }
+    }
+
+    mutating func tick(_ core: inout TunnelCore, now: MonotonicTime) {
+        pollRelays(&core, now: now)
+        pollSTUN(&core, now: now)
+        repeatIntroductions(&core, now: now)
+        engine.tick(now: now)
+        perform(&core, now: now)
+        if nextSweep <= now { sweep(&core, now: now) }
+    }
+
+    var nextDeadline: MonotonicTime {
+        var deadline = min(engine.nextDeadline, stun.nextTimer, nextSweep)
+        for relay in relays { deadline = min(deadline, relay.client.nextTimer) }
+        for peer in peers.values { if let next = peer.introduction?.next { deadline = min(deadline, next) } }
+        return deadline
+    }
+
+    /// Performs what the engine decided.
+    mutating func perform(_ core: inout TunnelCore, now: MonotonicTime) {
+        for action in engine.takeActions() {
+            switch action {
+            case .send(let bytes, let path): core.send(bytes, on: path)
+            case .signal(let bytes, let id): events.yield(.signal(to: id, bytes))
+            case .setPath(let id, let path):
+                guard let peer = peers[id] else { continue }
+                core.device.setPath(path, for: peer.device)
+                let after = now.since(peer.learned)
+                if let path, !path.isRelayed, peer.directAfter == nil { peer.directAfter = after }
+                events.yield(.path(id, name: peer.name, path, after: after))
+            }
+        }
+    }
+
+    /// Forgets peers that were not used for long: memory follows use.
+    private mutating func sweep(_ core: inout TunnelCore, now: MonotonicTime) {
+        nextSweep = now + .seconds(30)
+        for peer in peers.values where now.since(peer.lastUsed) > Self.unusedAfter {
+            remove(peer, &core)
+            events.yield(.forget(peer.id))
+        }
+    }
+
+    static func destination(of packet: UnsafeRawBufferPointer) -> IPAddress? {
+        guard let first = unsafe packet.first else { return nil }
+        return switch first >> 4 {
+        case 4 where packet.count >= 20: unsafe IPAddress(bytes: packet[16..<20])
+        case 6 where packet.count >= 40: unsafe IPAddress(bytes: packet[24..<40])
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,47 @@
+import Addressing
+import Linux
+import Netlink
+import Tun
+
+/// The TUN device that the CNI plugin made, and what the pod's namespace looks like. Reading needs no privilege.
+enum PodInterface {
+    struct Device: ~Copyable {
+        let tun: TunDevice
+        let offloads: TunOffloads
+        let addresses: [IPAddress]
+        let mtu: Int
+    }
+
+    /// Attaches to the device as its owner. Refuses one that is not ready: without an address, or down.
+    static func attach(_ name: String) throws(SidecarError) -> Device {
+        let addresses: [IPAddress]
+        let mtu: Int
+        do {
+            var socket = try RouteSocket()
+            guard let link = try socket.link(named: name) else {
+                throw SidecarError.device(
+                    "interface \(name): not in this network namespace; warren-cni makes it when the pod is added: is the plugin in the network's configuration?")
+            }
+            addresses = try socket.addresses(on: link).map(\.prefix.address).filter { !$0.isRefusedAsTarget }.sorted()
+            mtu = Int(link.mtu)
+        } catch let error as SidecarError { throw error } catch { throw .device("read interface \(name): \(error)") }
+        guard !addresses.isEmpty else {
+            throw .device("interface \(name): has no virtual address; delete the pod so that warren-cni makes it anew")
+        }
+        do {
+            let tun = try TunDevice.attach(name)
+            let offloads = tun.enableOffloads()
+            return Device(tun: tun, offloads: offloads, addresses: addresses, mtu: mtu)
+        } catch { throw .device("\(error)") }
+    }
+
+    /// The addresses of all other interfaces that others may reach us at: the host candidates.
+    static func underlayAddresses(besides name: String) -> [IPAddress] {
+        guard var socket = try? RouteSocket(), let links = try? socket.links(), let all = try? socket.addresses() else {
+            return []
+        }
+        let excluded = Set(links.filter { $0.name == name || $0.name == "lo" }.map(\.index))
+        let addresses = all.filter { !excluded.contains($0.interfaceIndex) }.map(\.prefix.address)
+        return addresses.filter { !$0.isRefusedAsTarget }.sorted()
+    }
+}

@@ -1,0 +1,46 @@
+import CLinux
+import Glibc
+
+/// Ancillary data of one number (cmsg(3)).
+///
+/// ```
+///  0                 8            12          16
+///  | cmsg_len u64    | level i32  | type i32  | data, padded to 8 |
+/// ```
+enum ControlMessage {
+    private static let headerSize = 16
+    /// CMSG_SPACE for a number of up to 8 bytes.
+    static let space = 24
+
+    /// Writes one message of `space` bytes.
+    static func store(_ level: Int32, _ type: Int32, _ value: Int32, to buffer: UnsafeMutableRawBufferPointer) {
+        unsafe buffer.storeBytes(of: headerSize + 4, toByteOffset: 0, as: Int.self)
+        unsafe buffer.storeBytes(of: level, toByteOffset: 8, as: Int32.self)
+        unsafe buffer.storeBytes(of: type, toByteOffset: 12, as: Int32.self)
+        unsafe buffer.storeBytes(of: Int64(value), toByteOffset: 16, as: Int64.self)
+    }
+
+    /// The size of the segments of one send (UDP_SEGMENT, a u16).
+    static func storeSegmentSize(_ size: Int, to buffer: UnsafeMutableRawBufferPointer) {
+        unsafe buffer.storeBytes(of: headerSize + 2, toByteOffset: 0, as: Int.self)
+        unsafe buffer.storeBytes(of: Int32(IPPROTO_UDP), toByteOffset: 8, as: Int32.self)
+        unsafe buffer.storeBytes(of: CLinux_UDP_SEGMENT, toByteOffset: 12, as: Int32.self)
+        unsafe buffer.storeBytes(of: UInt64(UInt16(truncatingIfNeeded: size)), toByteOffset: 16, as: UInt64.self)
+    }
+
+    /// The size of the datagrams in one receive (UDP_GRO, an int); nil when it is not among the messages.
+    static func loadSegmentSize(_ buffer: UnsafeRawBufferPointer) -> Int? {
+        var offset = 0
+        while offset &+ headerSize <= buffer.count {
+            let length = unsafe buffer.load(fromByteOffset: offset, as: Int.self)
+            guard length >= headerSize, length <= buffer.count &- offset else { return nil }
+            let level = unsafe buffer.load(fromByteOffset: offset &+ 8, as: Int32.self)
+            let type = unsafe buffer.load(fromByteOffset: offset &+ 12, as: Int32.self)
+            if level == Int32(IPPROTO_UDP), type == CLinux_UDP_GRO, length >= headerSize &+ 4 {
+                return Int(unsafe buffer.load(fromByteOffset: offset &+ headerSize, as: Int32.self))
+            }
+            offset &+= (length &+ 7) & ~7
+        }
+        return nil
+    }
+}

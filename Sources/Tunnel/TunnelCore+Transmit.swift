@@ -1,0 +1,133 @@
+package import Addressing
+import Glibc
+import Linux
+package import Timing
+import Transport
+import Tun
+import WireGuard
+
+// TUN to UDP.
+extension TunnelCore {
+    /// How many frames are read before the loop looks at its other descriptors: up to 2 MB of a bulk flow.
+    static var framesPerTurn: Int { 32 }
+
+    /// Reads what the pod sends, seals it and sends it.
+    ///
+    /// - Throws: when the device is gone (EBADFD) or otherwise unusable.
+    mutating func transmit<Policy: TunnelPolicy & ~Copyable>(
+        _ policy: inout Policy, now: MonotonicTime, wall: WallTime
+    ) throws(SystemError) {
+        let buffer = unsafe frame.bytes(frameBuffer)
+        for _ in 0..<Self.framesPerTurn {
+            let length = unsafe tun.read(into: buffer)
+            if length <= 0 {
+                let errno = Errno(Int32(-length))
+                if errno == .again || length == 0 { break }
+                if errno == .interrupted { continue }
+                // EIO: the interface is down; it may come up again.
+                if errno == .inputOutput { break }
+                throw SystemError("read the TUN device", errno)
+            }
+            do {
+                var splitter = try unsafe SegmentSplitter(buffer, length: length)
+                while let packet = unsafe splitter.next(paddingLimit: mtu) {
+                    unsafe transmit(packet, &policy, now: now, wall: wall)
+                }
+            } catch { counters.malformedFrames &+= 1 }
+        }
+        flush()
+    }
+
+    /// Seals one packet of the pod, padded behind its IP length, into the send batch.
+    package mutating func transmit<Policy: TunnelPolicy & ~Copyable>(
+        _ packet: UnsafeRawBufferPointer, _ policy: inout Policy, now: MonotonicTime, wall: WallTime
+    ) {
+        let room = packet.count &+ RelayRoute.headerSize &+ Device.overhead
+        guard let peer = unsafe device.route(packet) else {
+            unsafe policy.unroutable(packet, &self, now: now)
+            return
+        }
+        policy.sent(peer, now: now)
+        guard let buffer = unsafe reserve(room) else {
+            counters.sendErrors &+= 1
+            return
+        }
+        var offset = 0
+        var endpoint: Endpoint
+        var socket: UInt8
+        switch device.path(of: peer) {
+        case .direct(let index, let remote):
+            (endpoint, socket) = (remote, index)
+        case .relayed(let relay, let agent):
+            guard let route = relays.indices.contains(Int(relay)) ? relays[Int(relay)] : nil else {
+                counters.noRelay &+= 1
+                return
+            }
+            offset = RelayRoute.headerSize
+            unsafe Self.writeHeader(route, agent, to: buffer)
+            (endpoint, socket) = (route.endpoint, Self.socket(for: route.endpoint.address))
+        case nil:
+            // The device still learns that there is something to send: it starts a handshake when a path comes.
+            (endpoint, socket) = (Endpoint(.v4(.any), port: 0), 0)
+        }
+        let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[offset...])
+        let length = unsafe device.seal(packet, for: peer, into: target, now: now, wall: wall)
+        if length > 0 { sending.commit(length &+ offset, to: endpoint, socket: socket) }
+    }
+
+    /// Sends one datagram of the control kind on `path`.
+    package mutating func send(_ bytes: [UInt8], on path: Path) {
+        switch path {
+        case .direct(let socket, let endpoint): sendRaw(bytes, to: endpoint, socket: socket)
+        case .relayed(let relay, let agent):
+            guard let route = relays.indices.contains(Int(relay)) ? relays[Int(relay)] : nil,
+                let buffer = unsafe reserve(bytes.count + RelayRoute.headerSize)
+            else {
+                counters.noRelay &+= 1
+                return
+            }
+            unsafe Self.writeHeader(route, agent, to: buffer)
+            unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[RelayRoute.headerSize...]).copyBytes(from: bytes)
+            sending.commit(
+                bytes.count + RelayRoute.headerSize, to: route.endpoint, socket: Self.socket(for: route.endpoint.address))
+        }
+    }
+
+    /// Sends bytes as they are, without a relay header.
+    package mutating func sendRaw(_ bytes: [UInt8], to endpoint: Endpoint, socket: UInt8? = nil) {
+        guard let buffer = unsafe reserve(bytes.count) else {
+            counters.sendErrors &+= 1
+            return
+        }
+        unsafe buffer.copyBytes(from: bytes)
+        sending.commit(bytes.count, to: endpoint, socket: socket ?? Self.socket(for: endpoint.address))
+    }
+
+    /// Room for a datagram; flushes first when there is none. Nil when the socket's buffer is full too.
+    private mutating func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer? {
+        if let buffer = unsafe sending.reserve(count) { return unsafe buffer }
+        flush()
+        return unsafe sending.reserve(count)
+    }
+
+    mutating func flush() {
+        guard !sending.isEmpty else { return }
+        let result = sending.flush(through: sockets)
+        counters.sendErrors &+= UInt64(result.dropped)
+        isBlocked = result.blocked != nil
+    }
+
+    private static func writeHeader(_ route: RelayRoute, _ agent: AgentID, to buffer: UnsafeMutableRawBufferPointer) {
+        unsafe buffer.storeBytes(of: route.prefix.bigEndian, as: UInt32.self)
+        unsafe buffer.storeBytes(of: agent.high.bigEndian, toByteOffset: 4, as: UInt64.self)
+        unsafe buffer.storeBytes(of: agent.low.bigEndian, toByteOffset: 12, as: UInt64.self)
+    }
+}
+
+extension TunnelCore {
+    /// Answers a packet of the pod that can't be taken with an ICMP error, where one is allowed.
+    package func refuse(_ packet: UnsafeRawBufferPointer, _ error: ICMPError) {
+        guard let answer = unsafe error.answer(to: packet) else { return }
+        _ = unsafe answer.withUnsafeBytes { unsafe tun.write($0) }
+    }
+}

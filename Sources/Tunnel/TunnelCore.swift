@@ -1,0 +1,110 @@
+package import Addressing
+package import Linux
+package import Sodium
+package import Timing
+package import Transport
+package import Tun
+package import WireGuard
+
+/// A tunnel's device and its I/O, owned by one thread: TUN frames in, sealed datagrams out, and back.
+///
+/// All buffers are allocated once, here.
+package struct TunnelCore: ~Copyable {
+    /// Where a relay is, and how data for it begins: the first four bytes of its data frames (type, version, flags, epoch).
+    /// The 16-byte agent id follows. Set by the policy once the relay has accepted it.
+    package struct RelayRoute: Equatable, Sendable {
+        package var endpoint: Endpoint
+        package var prefix: UInt32
+
+        package init(endpoint: Endpoint, prefix: UInt32) {
+            self.endpoint = endpoint
+            self.prefix = prefix
+        }
+
+        package static let headerSize = 20
+    }
+
+    /// What the tunnel itself dropped; the device counts its own drops.
+    package struct Counters: Sendable, Equatable {
+        package var malformedFrames: UInt64 = 0
+        package var sendErrors: UInt64 = 0
+        package var tunRefused: UInt64 = 0
+        package var foreignDatagrams: UInt64 = 0
+        package var noRelay: UInt64 = 0
+    }
+
+    package var device: Device
+    package let tun: TunDevice
+    package private(set) var ipv4: UDPSocket?
+    package private(set) var ipv6: UDPSocket?
+    package private(set) var sockets = SocketTable()
+    /// By the index in a relayed path; nil while the relay is down.
+    package var relays: [RelayRoute?] = []
+    package var counters = Counters()
+    package var mtu: Int
+    /// Whether the kernel granted UDP_GRO; for the log.
+    package private(set) var hasReceiveOffload = false
+    package let offloads: TunOffloads
+
+    var sending: SendBatch
+    var receiving: ReceiveBatch
+    var coalescer: SegmentCoalescer
+    let frame: PacketPool
+    let frameBuffer: UInt32
+    /// Whether the send buffer was full: the TUN is not read until it is not.
+    var isBlocked = false
+
+    /// - Parameter offloads: what the TUN was granted.
+    package init(
+        device: consuming Device, tun: consuming TunDevice, offloads: TunOffloads, mtu: Int
+    ) throws(TransportError) {
+        var frame = try PacketPool(buffers: 1, bufferSize: TunDevice.frameBufferSize)
+        guard let buffer = frame.take() else { throw .system(SystemError("allocate the frame buffer", .noBuffers)) }
+        let sending = try SendBatch()
+        let receiving = try ReceiveBatch()
+        self.frame = frame
+        frameBuffer = buffer
+        self.sending = sending
+        self.receiving = receiving
+        self.device = device
+        self.tun = tun
+        self.offloads = offloads
+        self.mtu = mtu
+        coalescer = SegmentCoalescer(offloads: offloads)
+    }
+
+    /// The home sockets' port; 0 before `bind`.
+    package var port: UInt16 { ipv4?.port ?? ipv6?.port ?? 0 }
+
+    /// Opens the home sockets on `port` (0: any free one), the same for both families where both exist.
+    package mutating func bind(port: UInt16, mark: UInt32 = 0) throws(TransportError) {
+        let first = try UDPSocket(.ipv4, port: port)
+        let chosen = first.port
+        var second: UDPSocket?
+        do { second = try UDPSocket(.ipv6, port: chosen) } catch {
+            guard case .familyNotSupported = error else { throw error }
+            second = nil
+        }
+        hasReceiveOffload = first.enableReceiveOffload()
+        if let other = second.take() {
+            other.enableReceiveOffload()
+            if mark != 0 { other.setMark(mark) }
+            sockets[1] = other.raw
+            ipv6 = consume other
+        } else {
+            sockets[1] = -1
+            ipv6 = nil
+        }
+        if mark != 0 { first.setMark(mark) }
+        sockets[0] = first.raw
+        ipv4 = consume first
+    }
+
+    package func setMark(_ mark: UInt32) {
+        _ = ipv4?.setMark(mark)
+        _ = ipv6?.setMark(mark)
+    }
+
+    /// The index of the home socket that sends to `address`.
+    package static func socket(for address: IPAddress) -> UInt8 { address.isIPv6 ? 1 : 0 }
+}
