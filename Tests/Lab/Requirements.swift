@@ -27,8 +27,5 @@ package enum Requirements {
         return lines
     }
 
-    private static func isInstalled(_ tool: String) -> Bool {
-        let folders = Sandbox.environment["PATH", default: ""].split(separator: ":")
-        return folders.contains { isExecutable("\($0)/\(tool)") }
-    }
+    private static func isInstalled(_ tool: String) -> Bool { Sandbox.find(tool) != nil }
 }

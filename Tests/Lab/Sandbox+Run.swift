@@ -9,6 +9,12 @@ extension Sandbox {
         "SWIFT_BACKTRACE": "enable=no",
     ]
 
+    /// Where a program is on the scenarios' search path.
+    package static func find(_ program: String) -> String? {
+        let folders = environment["PATH", default: ""].split(separator: ":")
+        return folders.map { "\($0)/\(program)" }.first(where: isExecutable)
+    }
+
     /// Starts `words`; its streams go to files in the sandbox's folder.
     package func spawn(
         _ words: [String], environment: [String: String] = [:], input: String? = nil
