@@ -1,4 +1,5 @@
 import Addressing
+import Glibc
 
 /// One pod's attachment to the network: what ADD makes, CHECK verifies and DEL removes, named by (container id, ifname).
 package struct Attachment: Sendable {
@@ -45,7 +46,9 @@ package struct Attachment: Sendable {
     /// CHECK.
     package func check() throws(CNIError) {
         let settings = try Settings(conf)
-        guard let json = conf.prevResult else { throw .invalidConfiguration("read prevResult: missing, CHECK needs it") }
+        guard let json = conf.prevResult else {
+            throw .invalidConfiguration("read prevResult: missing, CHECK needs it")
+        }
         let result = try Result(previous: json)
         let namespace = try openNamespace()
         let path = namespace.path
@@ -75,7 +78,7 @@ package struct Attachment: Sendable {
         func attempt(_ body: () throws(CNIError) -> Void) {
             do throws(CNIError) { try body() } catch { faults.append(error.message) }
         }
-        if let path = invocation.netns {
+        if let path = invocation.netns, unsafe access(path, F_OK) == 0 {
             attempt { () throws(CNIError) in
                 let namespace = try PodNamespace(path: path)
                 if namespace.isOwn && !invocation.mayTouchOwnNamespace {

@@ -128,8 +128,11 @@ package struct PodInterface: Sendable {
     /// kernel has no IPv6 at all, setting the address says so.
     private func enableIPv6() {
         let path = "/proc/sys/net/ipv6/conf/\(name)/disable_ipv6"
-        guard let setting = try? FileDescriptor(open: path, O_RDWR) else { return }
-        if let value = try? setting.read(upTo: 1), value == [0x31] { try? setting.writeAll([0x30]) }
+        guard let setting = try? FileDescriptor(open: path, O_RDONLY), (try? setting.read(upTo: 1)) == [0x31] else {
+            return
+        }
+        // Opened anew: a sysctl file takes a number only at its beginning.
+        try? FileDescriptor(open: path, O_WRONLY).writeAll([0x30])
     }
 
     private static func open() throws(CNIError) -> RouteSocket {

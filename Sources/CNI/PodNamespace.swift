@@ -41,11 +41,12 @@ package struct PodNamespace: ~Copyable {
     /// The process must have one thread (setns(2)).
     package borrowing func joinUserNamespace() throws(CNIError) {
         let raw = namespace.raw
+        let userNamespace = CLinux_ioctl_value(raw, CLinux_NS_GET_USERNS, 0)
+        guard userNamespace >= 0 else {
+            throw .invalidNamespace(SystemError("find user namespace of \(path)", .current).description)
+        }
+        let owner = FileDescriptor(owning: userNamespace)
         do throws(SystemError) {
-            let owner = FileDescriptor(
-                owning: try check("find user namespace of \(path)") {
-                    CLinux_ioctl_value(raw, CLinux_NS_GET_USERNS, 0)
-                })
             let own = try FileDescriptor(open: "/proc/self/ns/user", O_RDONLY)
             let (ownerRaw, ownRaw) = (owner.raw, own.raw)
             var (theirs, ours) = (stat(), stat())

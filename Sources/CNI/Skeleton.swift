@@ -54,7 +54,8 @@ package enum Skeleton {
             let command = invocation.command
             guard spoken >= command.since else {
                 throw .incompatibleVersion(
-                    "\(command.rawValue): cniVersion \(spoken.rawValue) has no such command, \(command.since.rawValue) has")
+                    "\(command.rawValue): cniVersion \(spoken.rawValue) has no such command, \(command.since.rawValue) has"
+                )
             }
             _ = try conf.networkName()
             let attachment = Attachment(invocation, conf, version: spoken)

@@ -21,6 +21,13 @@ package struct Link: Hashable, Sendable {
         package let isLayer3: Bool
         package let isPersistent: Bool
         package let isMultiQueue: Bool
+
+        package init(owner: UInt32?, isLayer3: Bool, isPersistent: Bool, isMultiQueue: Bool) {
+            self.owner = owner
+            self.isLayer3 = isLayer3
+            self.isPersistent = isPersistent
+            self.isMultiQueue = isMultiQueue
+        }
     }
 
     package init(
@@ -47,7 +54,7 @@ extension Link {
         let kind = info?.text(IFLA_INFO_KIND)
         self.init(
             index: header.ifi_index, name: name, mtu: attributes.number(IFLA_MTU) ?? 0,
-            isUp: header.ifi_flags & UInt32(IFF_UP.rawValue) != 0, kind: kind,
+            isUp: header.ifi_flags & UInt32(IFF_UP) != 0, kind: kind,
             tun: kind == "tun" ? info?.nested(IFLA_INFO_DATA).map(Tun.init) : nil)
     }
 
@@ -67,8 +74,8 @@ extension Link {
     package func settingUp() -> Message {
         var header = ifinfomsg()
         header.ifi_index = index
-        header.ifi_flags = UInt32(IFF_UP.rawValue)
-        header.ifi_change = UInt32(IFF_UP.rawValue)
+        header.ifi_flags = UInt32(IFF_UP)
+        header.ifi_change = UInt32(IFF_UP)
         return Message(RTM_NEWLINK, flags: NLM_F_ACK, header: header)
     }
 
@@ -122,9 +129,8 @@ extension Link {
 
 extension Link.Tun {
     init(_ data: Attributes) {
-        owner = data.number(IFLA_TUN_OWNER)
-        isLayer3 = data.byte(IFLA_TUN_TYPE) == 1  // IFF_TUN
-        isPersistent = data.byte(IFLA_TUN_PERSIST) == 1
-        isMultiQueue = data.byte(IFLA_TUN_MULTI_QUEUE) == 1
+        self.init(
+            owner: data.number(IFLA_TUN_OWNER), isLayer3: data.byte(IFLA_TUN_TYPE) == 1,  // IFF_TUN
+            isPersistent: data.byte(IFLA_TUN_PERSIST) == 1, isMultiQueue: data.byte(IFLA_TUN_MULTI_QUEUE) == 1)
     }
 }

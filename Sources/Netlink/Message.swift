@@ -36,7 +36,9 @@ package struct Message: Sendable {
     package var isDump: Bool { flags & UInt16(NLM_F_DUMP) == UInt16(NLM_F_DUMP) }
 
     package mutating func put(_ type: some BinaryInteger, bytes: [UInt8]) throws(NetlinkError) {
-        unsafe try add { unsafe mnl_attr_put_check($0, Message.capacity, UInt16(truncatingIfNeeded: type), bytes.count, bytes) }
+        unsafe try add {
+            unsafe mnl_attr_put_check($0, Message.capacity, UInt16(truncatingIfNeeded: type), bytes.count, bytes)
+        }
     }
 
     package mutating func put(_ type: some BinaryInteger, _ value: UInt32) throws(NetlinkError) {
@@ -57,7 +59,9 @@ package struct Message: Sendable {
         _ type: some BinaryInteger, _ body: (inout Message) throws(NetlinkError) -> Void
     ) throws(NetlinkError) {
         let start = length
-        unsafe try add { unsafe mnl_attr_nest_start_check($0, Message.capacity, UInt16(truncatingIfNeeded: type)) != nil }
+        unsafe try add {
+            unsafe mnl_attr_nest_start_check($0, Message.capacity, UInt16(truncatingIfNeeded: type)) != nil
+        }
         try body(&self)
         unsafe withHeader { header in
             // Safe: `start` is where nest_start put the attribute, inside the buffer.

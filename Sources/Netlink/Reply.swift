@@ -25,10 +25,14 @@ package struct Reply: Sendable {
             var position = 0
             while position < bytes.count {
                 guard bytes.count - position >= MemoryLayout<nlmsghdr>.size else { return nil }
-                // Safe: a whole header is left, positions are multiples of 4, and mnl_nlmsg_ok checks the length.
+                // Safe: a whole header is left, positions are multiples of 4, and the length is checked. mnl_nlmsg_ok
+                // alone does not do: it takes a length above 2^31 for a negative one.
                 let message = unsafe bytes.baseAddress!.advanced(by: position).assumingMemoryBound(to: nlmsghdr.self)
-                guard unsafe mnl_nlmsg_ok(message, Int32(clamping: bytes.count - position)) else { return nil }
                 let header = unsafe message.pointee
+                let left = bytes.count - position
+                guard unsafe mnl_nlmsg_ok(message, Int32(clamping: left)), Int(header.nlmsg_len) <= left else {
+                    return nil
+                }
                 let payload = unsafe UnsafeRawBufferPointer(
                     start: mnl_nlmsg_get_payload(message), count: mnl_nlmsg_get_payload_len(message))
                 replies.append(

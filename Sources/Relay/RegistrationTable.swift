@@ -14,7 +14,8 @@ struct Registration: Sendable {
     var credentialExpiry: MonotonicTime
     var packets: TokenBucket
     var bytes: TokenBucket
-    var control: TokenBucket
+    var pings: TokenBucket
+    var errors: TokenBucket
 
     func isLive(at now: MonotonicTime) -> Bool { now < idleDeadline && now < credentialExpiry }
 }

@@ -80,7 +80,7 @@ package struct RelayClient: Sendable {
     /// The least time that a ping, or the registration, took lately.
     package internal(set) var roundTrip: Interval?
     package internal(set) var observed: Endpoint?
-    package internal(set) var drops = RelayCounters()
+    package internal(set) var drops = DropCounters()
 
     let relayID: Bytes32
     let identity: Identity

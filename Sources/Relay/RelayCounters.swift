@@ -12,9 +12,20 @@ package enum DropReason: Int, CaseIterable, Hashable, Sendable {
     case staleProof
     case tableFull
     case notRegistered, staleEpoch, foreignAgent, unknownDestination
-    case sourceRateLimited, proofRateLimited, controlRateLimited, packetRateLimited, byteRateLimited
+    case sourceRateLimited, proofRateLimited, pingRateLimited, packetRateLimited, byteRateLimited
     /// At a client: not from the relay's endpoint, or not an answer to what was asked.
     case foreignSource, unsolicited
+}
+
+/// How many datagrams were dropped or refused, for each reason.
+package struct DropCounters: Sendable {
+    private var counts = [UInt64](repeating: 0, count: DropReason.allCases.count)
+
+    package init() {}
+
+    package subscript(reason: DropReason) -> UInt64 { counts[reason.rawValue] }
+
+    mutating func count(_ reason: DropReason) { counts[reason.rawValue] += 1 }
 }
 
 /// What a relay did, since its start.
@@ -22,13 +33,12 @@ package struct RelayCounters: Sendable {
     package internal(set) var forwardedPackets: UInt64 = 0
     package internal(set) var forwardedBytes: UInt64 = 0
     package internal(set) var replies: UInt64 = 0
+    /// Proofs that were accepted and changed something.
     package internal(set) var registrations: UInt64 = 0
     package internal(set) var expirations: UInt64 = 0
-    private var drops = [UInt64](repeating: 0, count: DropReason.allCases.count)
+    package internal(set) var drops = DropCounters()
 
     package init() {}
 
-    package subscript(reason: DropReason) -> UInt64 { drops[reason.rawValue] }
-
-    mutating func count(_ reason: DropReason) { drops[reason.rawValue] += 1 }
+    package subscript(reason: DropReason) -> UInt64 { drops[reason] }
 }

@@ -74,7 +74,8 @@ extension RelayServer {
             credentialExpiry: now + Self.interval(from: wall, to: credential.expiry),
             packets: present?.packets ?? TokenBucket(full: configuration.packetLimit, now: now),
             bytes: present?.bytes ?? TokenBucket(full: configuration.byteLimit, now: now),
-            control: present?.control ?? TokenBucket(full: configuration.controlLimit, now: now))
+            pings: present?.pings ?? TokenBucket(full: configuration.pingLimit, now: now),
+            errors: present?.errors ?? TokenBucket(full: configuration.errorLimit, now: now))
         guard table.insert(registration) else {
             return refuseUnproven(header, nonce: proof.nonce, .tableFull, .busy, source, now)
         }
@@ -96,8 +97,8 @@ extension RelayServer {
         guard table[slot].epoch == ping.epoch else {
             return refuse(header, nonce: ping.nonce, .staleEpoch, .notRegistered, slot, now)
         }
-        guard table[slot].control.take(1, limit: configuration.controlLimit, now: now) else {
-            return drop(.controlRateLimited)
+        guard table[slot].pings.take(1, limit: configuration.pingLimit, now: now) else {
+            return drop(.pingRateLimited)
         }
         table[slot].idleDeadline = now + configuration.registrationLifetime
         return reply(ping.pongBytes)
@@ -116,7 +117,7 @@ extension RelayServer {
     }
 
     private static func interval(from start: WallTime, to end: WallTime) -> Interval {
-        // Beyond a day the exact length changes nothing, and it can't overflow.
+        // At most a day, for which it is exact enough that wall clock and monotonic clock drift apart.
         .seconds(UInt64(clamping: min(max(end.seconds - start.seconds, 0), 86_400)))
     }
 
@@ -125,7 +126,7 @@ extension RelayServer {
         _ header: FrameHeader, nonce: UInt64?, _ reason: DropReason, _ code: RelayErrorCode, _ source: Endpoint,
         _ now: MonotonicTime
     ) -> Action {
-        guard sources.allows(source.address, now: now) else { return drop(reason) }
+        guard unprovenErrors.allows(source.address, now: now) else { return drop(reason) }
         return error(header, nonce: nonce, reason, code)
     }
 
@@ -134,14 +135,14 @@ extension RelayServer {
         _ header: FrameHeader, nonce: UInt64?, _ reason: DropReason, _ code: RelayErrorCode, _ slot: Int,
         _ now: MonotonicTime
     ) -> Action {
-        guard table[slot].control.take(1, limit: configuration.controlLimit, now: now) else { return drop(reason) }
+        guard table[slot].errors.take(1, limit: configuration.errorLimit, now: now) else { return drop(reason) }
         return error(header, nonce: nonce, reason, code)
     }
 
     private mutating func error(
         _ header: FrameHeader, nonce: UInt64?, _ reason: DropReason, _ code: RelayErrorCode
     ) -> Action {
-        counters.count(reason)
+        counters.drops.count(reason)
         return reply(RelayErrorFrame(code: code, epoch: header.epoch, agent: header.agent, nonce: nonce).bytes)
     }
 
@@ -151,7 +152,7 @@ extension RelayServer {
     }
 
     mutating func drop(_ reason: DropReason) -> Action {
-        counters.count(reason)
+        counters.drops.count(reason)
         return .drop(reason)
     }
 

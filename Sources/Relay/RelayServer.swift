@@ -31,9 +31,11 @@ package struct RelayServer: ~Copyable {
         /// Relay data per client.
         package var packetLimit = TokenBucket.Limit(perSecond: 200_000, burst: 50_000)
         package var byteLimit = TokenBucket.Limit(perSecond: 250_000_000, burst: 32_000_000)
-        /// Pings and errors per client.
-        package var controlLimit = TokenBucket.Limit(perSecond: 10, burst: 40)
-        /// Hellos, proofs and errors per address that has proven nothing; many agents may share one behind a NAT.
+        package var pingLimit = TokenBucket.Limit(perSecond: 5, burst: 20)
+        /// Errors per client, and per address that has proven nothing. Apart from the limits for what they answer, so
+        /// that an agent which sends on after a relay's restart does not use up its own way back in.
+        package var errorLimit = TokenBucket.Limit(perSecond: 10, burst: 20)
+        /// Hellos and proofs per address; many agents may share one behind a NAT.
         package var sourceLimit = TokenBucket.Limit(perSecond: 64, burst: 512)
         /// Proofs in all: two signatures to verify for each.
         package var proofLimit = TokenBucket.Limit(perSecond: 2_000, burst: 2_000)
@@ -61,6 +63,7 @@ package struct RelayServer: ~Copyable {
     var cookies: CookieIssuer
     var table: RegistrationTable
     var sources: SourceLimiter
+    var unprovenErrors: SourceLimiter
     var proofs: TokenBucket
     /// Where the next registration's epoch begins; see `nextEpoch`.
     var lastEpoch: UInt8
@@ -79,6 +82,7 @@ package struct RelayServer: ~Copyable {
             using: &random)
         table = RegistrationTable(capacity: configuration.maximumClients)
         sources = SourceLimiter(limit: configuration.sourceLimit, now: now, using: &random)
+        unprovenErrors = SourceLimiter(limit: configuration.errorLimit, now: now, using: &random)
         proofs = TokenBucket(full: configuration.proofLimit, now: now)
         stun = BindingServer(configuration.stun, now: now, using: &random)
         lastEpoch = UInt8(truncatingIfNeeded: random.next())

@@ -11,10 +11,10 @@ import Testing
 
     @Test func `an error's code and extended-ack text are found after a capped request`() throws {
         let datagram = try bytes(
-            "34000000 0200 0003 07000000 2a000000",  // NLMSG_ERROR, CAPPED|ACK_TLVS
+            "30000000 0200 0003 07000000 2a000000",  // NLMSG_ERROR, CAPPED|ACK_TLVS
             "eeffffff",  // -18, EXDEV
             "28000000 1000 0500 07000000 00000000",  // the request's header
-            "0d00 0100 6261642073686f00 0000 00")  // NLMSGERR_ATTR_MSG "bad sho"
+            "0c00 0100 6261642073686f00")  // NLMSGERR_ATTR_MSG "bad sho"
         let reply = try #require(Reply.split(datagram)?.first)
         #expect(reply.end == Reply.End(code: 18, text: "bad sho"))
         #expect(reply.sequence == 7 && reply.port == 42)
@@ -22,10 +22,10 @@ import Testing
 
     @Test func `an error's text is found behind the whole request`() throws {
         let datagram = try bytes(
-            "38000000 0200 0002 07000000 2a000000",  // NLMSG_ERROR, ACK_TLVS
+            "34000000 0200 0002 07000000 2a000000",  // NLMSG_ERROR, ACK_TLVS
             "efffffff",  // -17, EEXIST
             "18000000 1000 0500 07000000 00000000", "0000000000000000",  // the request, 24 bytes
-            "0700 0100 6e6f00 00", "00000000")  // NLMSGERR_ATTR_MSG "no"
+            "0700 0100 6e6f00 00")  // NLMSGERR_ATTR_MSG "no"
         #expect(Reply.split(datagram)?.first?.end == Reply.End(code: 17, text: "no"))
     }
 
@@ -43,6 +43,7 @@ import Testing
     @Test func `a message longer than its datagram is refused`() throws {
         #expect(Reply.split(try bytes("30000000 0200 0000 07000000 2a000000 00000000")) == nil)
         #expect(Reply.split(try bytes("08000000 0200 0000 07000000 2a000000")) == nil)
+        #expect(Reply.split(try bytes("14000080 0200 0000 07000000 2a000000 00000000")) == nil)  // not negative
         #expect(Reply.split(try bytes("1000")) == nil)
         #expect(Reply.split([])?.isEmpty == true)
     }

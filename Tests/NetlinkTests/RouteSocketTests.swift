@@ -83,7 +83,7 @@ import Testing
             var socket = try RouteSocket()
             let loopback = try #require(try socket.link(named: "lo"))
             let text = Self.message { try socket.set(mtu: .max, on: loopback) }
-            #expect(text == "set MTU 4294967295 on lo: EINVAL (Invalid argument): mtu greater than device maximum")
+            #expect(text == "set MTU 4294967295 on lo: EINVAL (Invalid argument): mtu less than device minimum")
         }
     }
 

@@ -11,7 +11,7 @@ func loopback(_ family: AddressFamily) throws -> (socket: UDPSocketBox, endpoint
 }
 
 /// A socket that can be part of a tuple.
-final class UDPSocketBox {
+final class UDPSocketBox: Sendable {
     let socket: UDPSocket
     init(_ socket: consuming UDPSocket) { self.socket = socket }
 }

@@ -17,7 +17,9 @@ package struct AddressRange: Hashable, Sendable {
         network = prefix.masked
         let top = base.value | UInt32(truncatingIfNeeded: UInt64(1) << UInt64(32 - prefix.length) - 1)
         let hasEdges = prefix.length < 31
-        first = try Self.edge("rangeStart", start, in: network) ?? IPv4Address(value: hasEdges ? base.value + 1 : base.value)
+        first =
+            try Self.edge("rangeStart", start, in: network)
+            ?? IPv4Address(value: hasEdges ? base.value + 1 : base.value)
         last = try Self.edge("rangeEnd", end, in: network) ?? IPv4Address(value: hasEdges ? top - 1 : top)
         guard first <= last else { throw .invalidConfiguration("read rangeStart \(first): above rangeEnd \(last)") }
     }
