@@ -218,6 +218,10 @@ package final class Mesh {
                 faults.append("DEL of \(pod.name): \(error)")
             }
         }
+        let reserved = names(in: "\(sandbox.folder)/cni/networks/\(Plan.meshName)").filter { name in
+            attachments.values.contains { $0.ipv6 == name || $0.ipv4 == name }
+        }
+        faults += reserved.map { "address \($0) is still reserved" }
         if let process = hub, process.isRunning {
             let status = process.stop()
             if status != 0 { faults.append("the hub ended with \(status) on SIGTERM") }
