@@ -1,0 +1,48 @@
+import ArgumentParser
+import Glibc
+import Hub
+import Logging
+
+/// The hub of a mesh: `warren-hub init`, `token create`, `serve`.
+struct WarrenHub: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "warren-hub",
+        abstract: "The rendezvous server of a Warren mesh: authority, directory, relay and STUN.",
+        subcommands: [Init.self, Serve.self, Token.self, Leases.self, Release.self, Health.self])
+
+    /// Parses and runs.
+    ///
+    /// - Parameter shutdown: for `serve`, made while there was one thread.
+    static func start(_ shutdown: ShutdownSignal?) async {
+        do {
+            var command = try parseAsRoot()
+            if let serve = command as? Serve, let shutdown {
+                try await serve.run(until: shutdown)
+            } else if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as HubError {
+            fail("\(error)")
+        } catch let error as StoreError {
+            fail("store: \(error)")
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    private static func fail(_ text: String) -> Never {
+        let line = "warren-hub: \(text)\n"
+        _ = unsafe write(STDERR_FILENO, line, line.utf8.count)
+        Glibc.exit(1)
+    }
+}
+
+/// Where the hub's files are.
+struct FolderOption: ParsableArguments {
+    @Option(help: ArgumentHelp("The hub's folder.", valueName: "dir"))
+    var dir = "/var/lib/warren-hub"
+
+    func open() throws -> HubFolder { try HubFolder(opening: dir) }
+}
