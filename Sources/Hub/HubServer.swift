@@ -36,7 +36,7 @@ package final class HubServer: Sendable {
     /// The TCP port that it listens on.
     package let port: UInt16
     private let listener: TLSListener.Server
-    private let relay: (service: RelayService, socket: RelayService.Socket)?
+    private let relay: (service: RelayService, loop: RelayLoop)?
     private let authority: AuthorityService?
     private let directory: DirectoryService?
     private let loop: ConnectionLoop
@@ -66,18 +66,13 @@ package final class HubServer: Sendable {
             certificate: tls.certificate, key: tls.key, limits: ConnectionLimits(options.limits),
             counters: FrameCounters(), health: { health })
         if options.roles.contains(.relay) {
-            let service = RelayService(key: try folder.loadRelayKey(), logger: logger)
-            relay = (service, try await service.bind(options.relayListen, group: Self.group))
+            let service = RelayService(key: try folder.loadRelayKey(), verifier: verifier, logger: logger)
+            relay = (service, try service.bind(options.relayListen))
         } else {
             relay = nil
         }
-        do {
-            self.listener = try await listener.bind(
-                host: options.listenHost, port: options.listenPort, group: Self.group)
-        } catch {
-            try? await relay?.socket.channel.close()
-            throw error
-        }
+        self.listener = try await listener.bind(
+            host: options.listenHost, port: options.listenPort, group: Self.group)
         port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
         var roles: Message.Roles = []
         if authority != nil { roles.insert(.authority) }
@@ -99,7 +94,7 @@ package final class HubServer: Sendable {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.serve() }
                 if let directory { group.addTask { try await directory.run() } }
-                if let relay { group.addTask { try await relay.service.run(relay.socket) } }
+                if let relay { group.addTask { try await relay.service.run(relay.loop) } }
                 group.addTask { try await self.sweep() }
                 // Any part that ends takes the others with it: half a hub would look healthy.
                 defer { group.cancelAll() }

@@ -1,67 +1,65 @@
 package import Addressing
-import Glibc
+import Linux
 package import Logging
-import NIOCore
-import NIOPosix
+package import Membership
+import Relay
 package import Sodium
-import Synchronization
+import Timing
+import Transport
 
-/// The relay's role, with STUN on the same UDP port.
+/// The relay's role, with STUN on the same UDP port: where the socket meets the state machine of `Relay`.
 ///
-/// This is where the socket meets the state machines of `Relay` and `STUN`: `answer` is given each datagram and returns what
-/// to send. It holds the relay's own key and no other.
+/// One plain thread receives in batches, forwards in place and sends in batches. It knows members of the mesh by the
+/// authority's public key alone, holds its own key for its id, and can read nothing that it forwards.
 package final class RelayService: Sendable {
-    /// The largest datagram that is taken: what fits one UDP datagram over Ethernet.
-    static let sizeLimit = 2048
-
     private let key: Ed25519.PrivateKey
+    private let verifier: RecordVerifier
     private let logger: Logger
-    private let dropped = Atomic<UInt64>(0)
 
     /// - Parameter key: `HubFolder.loadRelayKey`; its id is what agents know the relay by.
-    package init(key: consuming Ed25519.PrivateKey, logger: Logger) {
+    package init(key: consuming Ed25519.PrivateKey, verifier: RecordVerifier, logger: Logger) {
         self.key = key
+        self.verifier = verifier
         self.logger = logger
     }
 
     package var id: AgentID { AgentID(identityKey: key.publicKey) }
 
-    /// Datagrams that were dropped.
-    package var droppedDatagrams: UInt64 { dropped.load(ordering: .relaxed) }
-
-    /// Takes one datagram in and returns what to send, and where. Nothing is answered or forwarded yet: every datagram is
-    /// dropped and counted.
-    private func answer(_ datagram: [UInt8], from source: Endpoint) -> [(to: Endpoint, datagram: [UInt8])] {
-        dropped.add(1, ordering: .relaxed)
-        return []
-    }
-
-    typealias Socket = NIOAsyncChannel<AddressedEnvelope<ByteBuffer>, AddressedEnvelope<ByteBuffer>>
-
-    func bind(_ endpoint: Endpoint, group: any EventLoopGroup) async throws(HubError) -> Socket {
+    /// Opens the UDP port; it serves once `run` is called.
+    func bind(_ endpoint: Endpoint) throws(HubError) -> RelayLoop {
+        let verifier = verifier
         do {
-            return try await DatagramBootstrap(group: group)
-                .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: Self.sizeLimit))
-                .bind(host: endpoint.address.description, port: Int(endpoint.port)) { channel in
-                    channel.eventLoop.makeCompletedFuture { try NIOAsyncChannel(wrappingChannelSynchronously: channel) }
-                }
-        } catch let error as IOError where error.errnoCode == EADDRINUSE {
-            throw .portTaken("\(endpoint) (UDP)")
+            let family: AddressFamily = endpoint.address.isIPv6 ? .ipv6 : .ipv4
+            let socket = try UDPSocket(family, address: endpoint.address, port: endpoint.port)
+            socket.enableReceiveOffload()
+            var random = SecureRandom()
+            let server = try RelayServer(relay: id, now: .now(), using: &random) { bytes, now in
+                let text = String(decoding: bytes, as: UTF8.self)
+                guard
+                    let credential = try? Credential(
+                        verifying: text, mesh: verifier.mesh, authorityKey: verifier.authorityKey, now: now)
+                else { return nil }
+                return VerifiedCredential(identityKey: credential.identityKey, expiry: credential.expires)
+            }
+            return try RelayLoop(socket, server)
+        } catch let error as TransportError {
+            if case .portInUse = error { throw .portTaken("\(endpoint) (UDP)") }
+            throw .listen("\(endpoint) (UDP)", reason: "\(error)")
         } catch { throw .listen("\(endpoint) (UDP)", reason: "\(error)") }
     }
 
     /// Serves until the task is cancelled.
-    func run(_ socket: Socket) async throws {
-        try await socket.executeThenClose { inbound, outbound in
-            for try await envelope in inbound {
-                guard let address = envelope.remoteAddress.ipAddress.flatMap({ IPAddress($0) }),
-                    let port = envelope.remoteAddress.port.flatMap({ UInt16(exactly: $0) })
-                else { continue }
-                for (to, datagram) in answer(Array(envelope.data.readableBytesView), from: Endpoint(address, port: port)) {
-                    let remote = try SocketAddress(ipAddress: to.address.description, port: Int(to.port))
-                    try await outbound.write(AddressedEnvelope(remoteAddress: remote, data: ByteBuffer(bytes: datagram)))
-                }
+    func run(_ loop: RelayLoop) async throws {
+        let failure: SystemError? = await withTaskCancellationHandler {
+            await withCheckedContinuation { (continuation: CheckedContinuation<SystemError?, Never>) in
+                do throws(SystemError) {
+                    _ = try Thread(named: "warren-relay") { continuation.resume(returning: loop.run()) }
+                } catch { continuation.resume(returning: error) }
             }
+        } onCancel: {
+            loop.stop()
         }
+        if let failure { throw HubError.listen("the relay's port", reason: "\(failure)") }
+        logger.info("relay: stopped")
     }
 }

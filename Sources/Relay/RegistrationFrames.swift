@@ -127,7 +127,7 @@ package struct Proof: Hashable, Sendable {
     }
 
     /// What the signature is over.
-    package static func signedBytes(relay: Bytes32, cookie: AddressCookie, observed: Endpoint) -> [UInt8] {
+    package static func signedBytes(relay: AgentID, cookie: AddressCookie, observed: Endpoint) -> [UInt8] {
         Array("warren relay registration 1".utf8) + relay.bytes + cookie.bytes + EndpointBytes.encode(observed)
     }
 }

@@ -82,7 +82,7 @@ package struct RelayClient: Sendable {
     package internal(set) var observed: Endpoint?
     package internal(set) var drops = DropCounters()
 
-    let relayID: Bytes32
+    let relayID: AgentID
     let identity: Identity
     let configuration: Configuration
     var credential: [UInt8]
@@ -98,7 +98,7 @@ package struct RelayClient: Sendable {
     /// The first hello is due at `now`. `relayID` comes from the directory, not from the relay: the signature names it,
     /// so that one relay can't use it at another. `credential` has at most `Proof.maximumCredentialSize` bytes.
     package init(
-        relay: Endpoint, relayID: Bytes32, identity: Identity, credential: [UInt8],
+        relay: Endpoint, relayID: AgentID, identity: Identity, credential: [UInt8],
         _ configuration: Configuration = Configuration(), now: MonotonicTime
     ) {
         self.relay = relay

@@ -58,7 +58,7 @@ package struct RelayServer: ~Copyable {
     package internal(set) var counters = RelayCounters()
     package private(set) var stun: BindingServer
     let configuration: Configuration
-    let relay: Bytes32
+    let relay: AgentID
     let verifyCredential: CredentialVerifier
     var cookies: CookieIssuer
     var table: RegistrationTable
@@ -70,7 +70,7 @@ package struct RelayServer: ~Copyable {
 
     /// `relay` is the id that agents know this relay by, from the directory: what their signatures are for.
     package init(
-        relay: Bytes32, _ configuration: Configuration = Configuration(), now: MonotonicTime,
+        relay: AgentID, _ configuration: Configuration = Configuration(), now: MonotonicTime,
         using random: inout some RandomNumberGenerator, verifyCredential: @escaping CredentialVerifier
     ) throws(SodiumError) {
         self.relay = relay

@@ -134,8 +134,8 @@ final class AgentRun: Sendable {
     /// gone.
     private static func runThread(_ tunnel: TunnelThread<Peering>) async throws {
         let failure: SystemError? = await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                do {
+            await withCheckedContinuation { (continuation: CheckedContinuation<SystemError?, Never>) in
+                do throws(SystemError) {
                     _ = try Thread(named: "warren-tunnel") { continuation.resume(returning: tunnel.run()) }
                 } catch { continuation.resume(returning: error) }
             }

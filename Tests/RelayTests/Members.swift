@@ -47,7 +47,7 @@ final class Member: Sendable {
 
 /// A relay with a mesh, a clock that the test moves, and the seed that all of it comes from.
 final class Bench {
-    static let relayID = Bytes32(Array(repeating: 7, count: 32)) ?? .zero
+    static let relayID = AgentID(high: 7, low: 7)
     static let relayEndpoint = Endpoint(.v4(IPv4Address(198, 51, 100, 1)), port: 3478)
 
     var random: SeededRandom
@@ -92,7 +92,7 @@ final class Bench {
     }
 
     /// A proof as an honest member makes it, for tests to bend.
-    func proof(_ member: Member, _ challenge: Challenge, relay: Bytes32 = Bench.relayID, life: Int64 = 3600) -> Proof {
+    func proof(_ member: Member, _ challenge: Challenge, relay: AgentID = Bench.relayID, life: Int64 = 3600) -> Proof {
         let message = Proof.signedBytes(relay: relay, cookie: challenge.cookie, observed: challenge.observed)
         return Proof(
             agent: member.id, nonce: challenge.nonce, cookie: challenge.cookie, identityKey: member.key.publicKey,

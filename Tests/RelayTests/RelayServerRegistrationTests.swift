@@ -51,7 +51,7 @@ import Timing
         let bench = try Bench(seed: 3)
         let member = try bench.member()
         let challenge = try bench.challenge(member.id, at: bench.endpoint(5))
-        let proof = bench.proof(member, challenge, relay: Bytes32(Array(repeating: 8, count: 32)) ?? .zero)
+        let proof = bench.proof(member, challenge, relay: AgentID(high: 8, low: 8))
         #expect(bench.errorCode(bench.receive(proof.bytes, from: bench.endpoint(5))) == .refused)
         #expect(bench.server.counters[.badSignature] == 1)
     }
