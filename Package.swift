@@ -105,6 +105,14 @@ let full: [Target] = [
     tests("Control", ["Linux", "Addressing"]),
 ]
 
+// The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
+let scenarios: [Target] = [
+    .target(name: "Lab", dependencies: ["Control"], path: "Tests/Lab", swiftSettings: house),
+    .executableTarget(name: "warren-demo", dependencies: ["Lab", "Control"], path: "Tests/Demo", swiftSettings: house),
+    .testTarget(
+        name: "EndToEndTests", dependencies: ["Lab", "Control"], path: "Tests/EndToEndTests", swiftSettings: house),
+]
+
 let coreOnly = Context.environment["WARREN_CORE"] == "1"
 
 // Each dependency and why it is worth its build time:
@@ -124,6 +132,6 @@ let package = Package(
             .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
             .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         ],
-    targets: coreOnly ? core : core + full,
+    targets: coreOnly ? core : core + full + scenarios,
     swiftLanguageModes: [.v6]
 )

@@ -54,7 +54,7 @@ package struct HubLink: Sendable {
         do {
             let negotiated = try await ClientBootstrap(group: group)
                 .connectTimeout(Self.connectTimeout)
-                .channelOption(.socketOption(.tcp_nodelay), value: 1)
+                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .connect(host: address.host, port: Int(address.port)) { channel in
                     channel.eventLoop.makeCompletedFuture { try configure(channel, isWrongPin) }
                 }

@@ -48,7 +48,7 @@ struct TLSListener: Sendable {
             return try await ServerBootstrap(group: group)
                 .serverChannelOption(.backlog, value: 512)
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+                .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .bind(host: host, port: Int(port)) { channel in
                     channel.eventLoop.makeCompletedFuture { try configure(channel) }
                 }

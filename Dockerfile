@@ -1,0 +1,22 @@
+# All programs in one image: `docker build -t warren .`
+FROM swift:6.3-bookworm AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends \
+        pkg-config libsodium-dev libmnl-dev libsqlite3-dev libssl-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY Package.swift ./
+COPY Sources ./Sources
+COPY Tests ./Tests
+RUN for product in warren-cni warren-hub warrend warren; do \
+        swift build -c release --static-swift-stdlib --product "$product" || exit 1; \
+        install -D -s -m 0755 ".build/release/$product" "/out/$product"; \
+    done
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libsodium23 libmnl0 libsqlite3-0 libssl3 \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /out/ /usr/local/bin/
+USER 64738:64738
+CMD ["warrend", "--help"]

@@ -1,0 +1,82 @@
+# Warren. `sudo make demo` and `sudo make test` do all the set-up on a fresh Debian 12 with a Swift 6.3 toolchain.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+
+# One configuration for the demo and the tests, so that nothing is built twice.
+CONFIGURATION := release
+BIN := .build/$(CONFIGURATION)
+
+# Recipes that need the compiler begin with this. git refuses repositories of another user unless it is told
+# (the checkouts below .build, when root builds what a user has built before).
+define toolchain
+swift=$$(SWIFT="$${SWIFT:-$(SWIFT)}" .ci/find-swift)
+export PATH="$$(dirname "$$swift"):$$PATH" SWIFT_BACKTRACE=enable=no
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
+# What root builds under sudo belongs to the person who asked.
+give_back() { if [ -n "$${SUDO_UID:-}" ]; then chown -Rf "$$SUDO_UID:$$SUDO_GID" .build* Package.resolved 2>/dev/null || true; fi; }
+trap give_back EXIT
+endef
+
+# First among the prerequisites of what makes namespaces.
+root:
+	@if [ "$$(id -u)" != 0 ]; then echo "not root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; fi
+
+## demo: two pods, two NATs, one tunnel, live (KEEP=1 leaves it up); needs root
+demo: root build
+	@WARREN_BUILD="release build, commit $$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)" KEEP="$(KEEP)" $(BIN)/warren-demo
+
+## demo-clean: remove what a kept or killed demo left; needs root
+demo-clean: root
+	@$(BIN)/warren-demo clean
+
+## build: all programs and tests, in release
+build: deps
+	@$(toolchain)
+	"$$swift" build -c $(CONFIGURATION) --build-tests
+
+## test: everything: unit suites in parallel, then end to end in namespaces; needs root
+test: root deps
+	@$(toolchain)
+	"$$swift" build -c $(CONFIGURATION) --build-tests
+	status=0
+	"$$swift" test -c $(CONFIGURATION) --skip-build --skip EndToEndTests || status=1
+	"$$swift" test -c $(CONFIGURATION) --skip-build --filter EndToEndTests --no-parallel || status=1
+	if [ $$status = 0 ]; then echo "make test: all passed"; else echo "make test: FAILED, see above" >&2; fi
+	exit $$status
+
+## test-core: the fast loop: debug, without package dependencies (FILTER=Suite narrows it)
+test-core: deps
+	@$(toolchain)
+	WARREN_CORE=1 "$$swift" test --scratch-path .build-core $(if $(FILTER),--filter $(FILTER))
+
+## fmt: format all Swift in place
+fmt:
+	@$(toolchain)
+	"$$swift" format -i -r Sources Tests Package.swift
+
+## lint: style and rules, strictly
+lint:
+	@$(toolchain)
+	.ci/lint "$$swift"
+
+## bench: throughput and latency through the tunnel beside wireguard-go, in one run; needs root
+bench: root build
+	@$(BIN)/warren-demo bench
+
+## deps: install the Debian packages that are missing
+deps:
+	@.ci/deps
+
+## clean: remove what was built
+clean:
+	@rm -rf .build .build-core
+
+## help: this list
+help:
+	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: root demo demo-clean build test test-core fmt lint bench deps clean help

@@ -1,0 +1,96 @@
+/// The network of every scenario, with all its names and addresses.
+///
+/// ```
+///                                    hub  203.0.113.1
+///                                     │
+///                                     │ 203.0.113.2
+///   pod-a ──────── nat-a ─────────── wan ─────────── nat-b ──────── pod-b
+///   10.1.0.2   10.1.0.1 │        .9  (routes) .9        │ 10.2.0.1   10.2.0.2
+///                 203.0.113.11               198.51.100.12
+/// ```
+///
+/// `wan` is the Internet: a router that knows the public networks (RFC 5737) and no private one. It is a routed hop
+/// between the two NATs, so that time-to-live behaves as it does outside. Nothing here reaches the machine's own network.
+package enum Plan {
+    package static let hub = "203.0.113.1"
+    package static let hubControl = "\(hub):7443"
+    package static let hubRelay = "\(hub):3478"
+    package static let hubNetwork = "203.0.113.0/30"
+    package static let wanTowardsHub = "203.0.113.2"
+
+    /// One home network: its router's two sides and the addresses of its pods.
+    package struct Site: Sendable {
+        package let letter: String
+        package let publicAddress: String
+        package let publicNetwork: String
+        package let gateway: String
+        /// The first three parts of the private network, a /24.
+        package let inside: String
+
+        package var router: String { "nat-\(letter)" }
+        package var insideNetwork: String { "\(inside).0/24" }
+        package var insideGateway: String { "\(inside).1" }
+        /// The host'th pod's address, from 2.
+        package func pod(_ host: Int) -> String { "\(inside).\(host)" }
+    }
+
+    package static let siteA = Site(
+        letter: "a", publicAddress: "203.0.113.11", publicNetwork: "203.0.113.8/29", gateway: "203.0.113.9",
+        inside: "10.1.0")
+    package static let siteB = Site(
+        letter: "b", publicAddress: "198.51.100.12", publicNetwork: "198.51.100.8/29", gateway: "198.51.100.9",
+        inside: "10.2.0")
+    package static let sites = [siteA, siteB]
+
+    package static let meshName = "demo"
+    package static let meshPrefix = "fd77:6172:7265::/48"
+    package static let meshIPv4 = "100.96.0.0/16"
+    package static let interface = "warren0"
+    package static let tunnelPort = 51820
+    /// The uid that owns `warren0` and runs the sidecar, and the one that runs the hub.
+    package static let sidecarUID: UInt32 = 64738
+    package static let hubUID: UInt32 = 64739
+
+    /// What starts a program without any privilege, as a restricted pod's container runs it.
+    package static func unprivileged(uid: UInt32) -> [String] {
+        [
+            "setpriv", "--reuid", "\(uid)", "--regid", "\(uid)", "--clear-groups", "--no-new-privs",
+            "--bounding-set=-all", "--inh-caps=-all",
+        ]
+    }
+
+    /// The rules of a home router that masquerades: port-preserving, endpoint-independent mapping, address and port
+    /// dependent filtering (RFC 4787). What arrives unasked is dropped before it can leave a conntrack entry.
+    package static let homeRouter = """
+        table ip home {
+            chain input {
+                type filter hook input priority filter; policy accept;
+                iifname "wan" ct state invalid drop
+                iifname "wan" ct state new meta l4proto { tcp, udp } drop
+            }
+            chain forward {
+                type filter hook forward priority filter; policy accept;
+                ct state invalid drop
+                iifname "wan" ct state new ct status & dnat == 0 drop
+            }
+            chain postrouting {
+                type nat hook postrouting priority srcnat; policy accept;
+                oifname "wan" masquerade
+            }
+        }
+
+        """
+
+    /// The Internet carries no private address; what tries is counted.
+    package static let internet = """
+        table ip internet {
+            counter private { }
+            chain forward {
+                type filter hook forward priority filter; policy accept;
+                ip saddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 } counter name private drop
+                ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 } counter name private drop
+            }
+        }
+
+        """
+}
