@@ -46,6 +46,7 @@ package final class SQLiteStore: Store {
         }
     }
 
+    @discardableResult
     package func put(_ value: [UInt8], at key: String, ifRevision revision: Int64) async throws(StoreError) -> Int64 {
         try await change(key, value, ifRevision: revision) ?? revision
     }
