@@ -57,9 +57,12 @@ package final class RelayService: Sendable {
                 guard let address = envelope.remoteAddress.ipAddress.flatMap({ IPAddress($0) }),
                     let port = envelope.remoteAddress.port.flatMap({ UInt16(exactly: $0) })
                 else { continue }
-                for (to, datagram) in answer(Array(envelope.data.readableBytesView), from: Endpoint(address, port: port)) {
+                for (to, datagram) in answer(
+                    Array(envelope.data.readableBytesView), from: Endpoint(address, port: port))
+                {
                     let remote = try SocketAddress(ipAddress: to.address.description, port: Int(to.port))
-                    try await outbound.write(AddressedEnvelope(remoteAddress: remote, data: ByteBuffer(bytes: datagram)))
+                    try await outbound.write(
+                        AddressedEnvelope(remoteAddress: remote, data: ByteBuffer(bytes: datagram)))
                 }
             }
         }

@@ -13,7 +13,8 @@ import Timing
     private static let id = AgentID(high: 1, low: 2)
     private static let record = Record(credential: "c.c.c", announcement: "a.a.a")
     private static let info = MeshInfo(
-        directory: HubAddress("hub:7443")!, directoryPin: key, ranges: [IPPrefix("fd12::/48")!, IPPrefix("10.9.0.0/16")!],
+        directory: HubAddress("hub:7443")!, directoryPin: key,
+        ranges: [IPPrefix("fd12::/48")!, IPPrefix("10.9.0.0/16")!],
         relays: [.init(id: id, endpoints: [Endpoint("192.0.2.1:3478")!, Endpoint("[2001:db8::1]:3478")!])],
         stun: [Endpoint("192.0.2.1:3478")!])
 
@@ -27,7 +28,8 @@ import Timing
         .joined(request: 1, credential: "c.c.c", info), .renew(request: 2, identityKey: key, signature: signature),
         .leave(request: 3, identityKey: key, signature: signature), .left(request: 3),
         .authenticate(request: 4, credential: "c.c.c", signature: signature), .authenticated(request: 4),
-        .publish(request: 5, announcement: "a.a.a"), .published(request: 5, sequence: .max), .stale(request: 5, sequence: 7),
+        .publish(request: 5, announcement: "a.a.a"), .published(request: 5, sequence: .max),
+        .stale(request: 5, sequence: 7),
         .lookup(request: 6, .address(IPAddress("fd12::1")!)), .lookup(request: 7, .name("agent-1")),
         .lookup(request: 8, .id(id)), .found(request: 6, record), .notFound(request: 7), .update(record), .forget(id),
         .signal(peer: id, payload: []), .signal(peer: id, payload: [UInt8](repeating: 9, count: 1200)),

@@ -52,7 +52,9 @@ import Timing
                             _ = try await three.client.lookup(.name("one"))
                             try await one.client.publish(TestHub.announcement(one.identity, 7))
                             try await three.events.wait { if case .update = $0 { true } else { false } }
-                            let updates = await two.events.events.filter { if case .update = $0 { true } else { false } }
+                            let updates = await two.events.events.filter {
+                                if case .update = $0 { true } else { false }
+                            }
                             #expect(updates.count == 1)
                         }
                     }
@@ -221,7 +223,8 @@ import Timing
                 let rogue = Authority(mesh: "demo", ranges: [TestHub.range], key: try Ed25519.PrivateKey())
                 var random = SystemRandomNumberGenerator()
                 let forged = try rogue.issue(
-                    name: "one", addresses: [TestHub.address(1)], identityKey: thief.publicKey, now: .now(), using: &random)
+                    name: "one", addresses: [TestHub.address(1)], identityKey: thief.publicKey, now: .now(),
+                    using: &random)
                 #expect(try await code(forged.text, thief) == .invalidRecord)
             }
         }

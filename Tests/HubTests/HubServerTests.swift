@@ -129,7 +129,9 @@ import Timing
         try await TestHub.with { hub in
             let secret = try await hub.token()
             try await hub.serving { port in
-                for bytes in ["GET / HTTP/1.1\r\n\r\n", "\u{16}\u{3}\u{1}\u{0}\u{5}hello", String(repeating: "A", count: 100_000)] {
+                for bytes in [
+                    "GET / HTTP/1.1\r\n\r\n", "\u{16}\u{3}\u{1}\u{0}\u{5}hello", String(repeating: "A", count: 100_000),
+                ] {
                     let channel = try await ClientBootstrap(group: HubLink.group)
                         .connect(host: "127.0.0.1", port: Int(port)).get()
                     try? await channel.writeAndFlush(ByteBuffer(string: bytes))

@@ -21,9 +21,13 @@ import Testing
         try await withStore { store, _ in
             let first = try await store.put([1], at: "a", ifRevision: 0)
             await #expect(throws: StoreError.conflict(key: "a")) { try await store.put([2], at: "a", ifRevision: 0) }
-            await #expect(throws: StoreError.conflict(key: "b")) { try await store.put([2], at: "b", ifRevision: first) }
+            await #expect(throws: StoreError.conflict(key: "b")) {
+                try await store.put([2], at: "b", ifRevision: first)
+            }
             let second = try await store.put([3], at: "a", ifRevision: first)
-            await #expect(throws: StoreError.conflict(key: "a")) { try await store.put([4], at: "a", ifRevision: first) }
+            await #expect(throws: StoreError.conflict(key: "a")) {
+                try await store.put([4], at: "a", ifRevision: first)
+            }
             await #expect(throws: StoreError.conflict(key: "a")) { try await store.delete("a", ifRevision: first) }
             #expect(try await store.get("a") == StoreEntry(key: "a", value: [3], revision: second))
         }

@@ -43,7 +43,10 @@ struct TestHub: Sendable {
     }
 
     static func remove(_ path: String) {
-        for name in ["hub.json", "hub.sqlite", "hub.sqlite-wal", "hub.sqlite-shm", "authority.key", "relay.key", "tls.key", "tls.crt"] {
+        for name in [
+            "hub.json", "hub.sqlite", "hub.sqlite-wal", "hub.sqlite-shm", "authority.key", "relay.key", "tls.key",
+            "tls.crt",
+        ] {
             _ = unsafe unlink("\(path)/\(name)")
         }
         _ = unsafe rmdir(path)
@@ -51,7 +54,8 @@ struct TestHub: Sendable {
 
     /// Serves while `body` runs, on `port` (0: any).
     func serving<Result: Sendable>(
-        port: UInt16 = 0, roles: Set<HubServer.Role> = [.authority, .directory], changing change: (inout HubServer.Options) -> Void = { _ in },
+        port: UInt16 = 0, roles: Set<HubServer.Role> = [.authority, .directory],
+        changing change: (inout HubServer.Options) -> Void = { _ in },
         _ body: @escaping @Sendable (UInt16) async throws -> Result
     ) async throws -> Result {
         var options = HubServer.Options(

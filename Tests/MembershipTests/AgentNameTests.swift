@@ -4,7 +4,9 @@ import Testing
 
 @Suite struct AgentNameTests {
     @Test func `names are lower-case DNS names`() {
-        for name in ["a", "agent-1", "a.b.c", "0", String(repeating: "a", count: 63)] { #expect(AgentName.isValid(name)) }
+        for name in ["a", "agent-1", "a.b.c", "0", String(repeating: "a", count: 63)] {
+            #expect(AgentName.isValid(name))
+        }
         for name in ["", "A", "-a", "a-", ".a", "a.", "a..b", "a_b", "a/b", "é", String(repeating: "a", count: 64)] {
             #expect(!AgentName.isValid(name))
         }

@@ -50,7 +50,9 @@ import Timing
         var spent = grant
         spent.usesLeft = 0
         #expect(throws: Refusal.usedUpToken) { try admit(token: spent) }
-        #expect(throws: Refusal.usedUpToken) { try admit(token: spent, current: lease(identity, expires: Fixture.later(-61))) }
+        #expect(throws: Refusal.usedUpToken) {
+            try admit(token: spent, current: lease(identity, expires: Fixture.later(-61)))
+        }
     }
 
     @Test func `an agent that comes again uses no second use`() throws {

@@ -47,7 +47,9 @@ import Testing
         try Libsodium.initialize()
         var random = SeededRandom(state: 7)
         for _ in 0..<5000 {
-            let bytes = [1] + (0..<Int.random(in: 0..<140, using: &random)).map { _ in UInt8.random(in: 0...40, using: &random) }
+            let bytes =
+                [1]
+                + (0..<Int.random(in: 0..<140, using: &random)).map { _ in UInt8.random(in: 0...40, using: &random) }
             _ = try? JoinToken(JoinToken.prefix + Base64.encodeURL(bytes))
         }
     }
@@ -55,6 +57,8 @@ import Testing
     @Test(arguments: ["hub:1", "192.0.2.1:7443", "[2001:db8::1]:7443", "a-b.c:65535"])
     func `hub addresses are what they say`(text: String) { #expect(HubAddress(text)?.description == text) }
 
-    @Test(arguments: ["hub", "hub:", "hub:0", "hub:65536", "hub:-1", "2001:db8::1:7443", "[hub]:1", "a b:1", ":1", "-a:1"])
+    @Test(arguments: [
+        "hub", "hub:", "hub:0", "hub:65536", "hub:-1", "2001:db8::1:7443", "[hub]:1", "a b:1", ":1", "-a:1",
+    ])
     func `other hub addresses are refused`(text: String) { #expect(HubAddress(text) == nil) }
 }

@@ -85,7 +85,8 @@ import Timing
         let other = try Fixture.identity(2).id.description
         let forged = Fixture.jws(
             header: #"{"alg":"EdDSA","typ":"announcement"}"#,
-            payload: text.split(separator: identity.id.description, omittingEmptySubsequences: false).joined(separator: other),
+            payload: text.split(separator: identity.id.description, omittingEmptySubsequences: false).joined(
+                separator: other),
             signedBy: identity)
         #expect(throws: MembershipError.foreignAnnouncement) { try verify(nil, forged) }
     }
@@ -141,7 +142,9 @@ import Timing
         let longest = String(repeating: "m", count: 63)
         let wide = Authority(mesh: longest, ranges: [Fixture.range], key: try Fixture.key(100))
         var random = SeededRandom(state: 3)
-        let addresses = (0..<4).map { IPAddress.v6(IPv6Address(high: 0xfd11_1111_2222_3333, low: 0x4444_5555_6666_7770 + $0)) }
+        let addresses = (0..<4).map {
+            IPAddress.v6(IPv6Address(high: 0xfd11_1111_2222_3333, low: 0x4444_5555_6666_7770 + $0))
+        }
         let late = WallTime(seconds: 99_999_000_000)
         let credential = try wide.issue(
             name: longest, addresses: addresses, identityKey: identity.publicKey, now: late, using: &random)
