@@ -138,6 +138,19 @@ import Timing
         }
     }
 
+    @Test func `a credential that python-cryptography made verifies`() throws {
+        // Authority seed 100 x32, identity seed 1 x32; other member order, white space and an unknown claim.
+        let text = [
+            "eyJ0eXAiOiAiSldUIiwgImFsZyI6ICJFZERTQSIsICJraWQiOiAiYWM3M2I5YzI1OTJmNTFhODg5OTEyZGRiNjBkMDE1ZTEifQ.e",
+            "yJqdGkiOiAiMDAiLCAiaXNzIjogImRlbW8iLCAic3ViIjogInNwaWZmZTovL2RlbW8vYWdlbnQvYWdlbnQtMSIsICJuYW1lIjogI",
+            "mFnZW50LTEiLCAiY25mIjogeyJqd2siOiB7IngiOiAiaW9qajNYUUo4Wlg5VXRzdFBMcGRjc3BuQ2I4ZGxCSWI4M1NJQWJRUGIxd",
+            "yIsICJjcnYiOiAiRWQyNTUxOSIsICJrdHkiOiAiT0tQIn19LCAiaXBzIjogWyJmZDEyOjM0NTY6Nzg5YToxOjo3Il0sICJpYXQiO",
+            "iAxODAwMDAwMDAwLCAiZXhwIjogMTgwMDA4NjQwMCwgImF1ZCI6ICJ4In0.Qu_4VMSYN1jPYBomdUh03nlH6J6TpShW0SrF-mDH1",
+            "unksmKVI7Snj4kaT_7qW8JL3WRoh9R92Vvbmh1jAnWRCg",
+        ].joined()
+        #expect(try verify(text).credential.name == "agent-1")
+    }
+
     @Test func `the longest credential and announcement fit a datagram each`() throws {
         let longest = String(repeating: "m", count: 63)
         let wide = Authority(mesh: longest, ranges: [Fixture.range], key: try Fixture.key(100))
