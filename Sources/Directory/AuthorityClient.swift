@@ -97,7 +97,9 @@ package struct AuthorityClient: Sendable {
             credential = try Credential(
                 verifying: text, mesh: verifier.mesh, authorityKey: verifier.authorityKey, now: now())
         } catch { throw .invalidRecord(error) }
-        guard credential.identityKey == identity.publicKey else { throw .protocolViolation("another agent's credential") }
+        guard credential.identityKey == identity.publicKey else {
+            throw .protocolViolation("another agent's credential")
+        }
         return Admission(credential: credential, mesh: info, hubTime: hubTime)
     }
 

@@ -11,7 +11,7 @@ package import Timing
 /// `run` holds the connection and must run for anything else to work. All records are verified here, so that a lying
 /// directory is noticed as an error and never as a record. Safe from any thread.
 package final class DirectoryClient: Sendable {
-    /// How many agents' updates are asked for; looking up another one forgets the one longest unheard of.
+    /// How many agents' updates are kept apart by number; one more pushes out any other.
     package static let subscriptionLimit = 4096
     package static let answerTimeout = TimeAmount.seconds(10)
 
@@ -74,7 +74,8 @@ package final class DirectoryClient: Sendable {
             state.withLock { $0.session = nil }
             pending.failAll(.disconnected)
             if Task.isCancelled { break }
-            let delay = backoff.next(using: &random)
+            // Another process with this identity is connected: taking turns would serve neither.
+            let delay = failure.code == .replaced ? Backoff.limit : backoff.next(using: &random)
             logger.info("directory \(address): \(failure); next attempt in \(Int(delay.milliseconds)) ms")
             emit(.disconnected(failure))
             do { try await Task.sleep(nanoseconds: delay.nanoseconds) } catch { break }
@@ -133,7 +134,9 @@ extension DirectoryClient {
             return state.session
         }
         guard let session else { return }
-        let answer = try await ask { self.authentication(request: $0, credential: credential.text, nonce: session.nonce) }
+        let answer = try await ask {
+            self.authentication(request: $0, credential: credential.text, nonce: session.nonce)
+        }
         guard case .authenticated = answer else { throw .protocolViolation("no answer to authenticate") }
     }
 

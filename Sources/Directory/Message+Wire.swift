@@ -140,7 +140,8 @@ extension Message {
             guard let nonce = body.readBytes32(), let seconds = body.readInteger(as: UInt64.self),
                 let roles = body.readInteger(as: UInt8.self)
             else { return nil }
-            return .hello(nonce: nonce, time: WallTime(seconds: Int64(clamping: seconds)), roles: Roles(rawValue: roles))
+            return .hello(
+                nonce: nonce, time: WallTime(seconds: Int64(clamping: seconds)), roles: Roles(rawValue: roles))
         case 0xCE: return record(&body).map { .update($0) }
         case 0xCF: return body.readAgentID().map { .forget($0) }
         case 0xD0:
@@ -161,7 +162,8 @@ extension Message {
         switch type {
         case 0xC1:
             guard let secret = body.readBytes(length: 32), let key = body.readBytes32(), let name = body.readText8(),
-                let addresses = body.readList(limit: 16, { $0.readAddress() }), let signature = body.readBytes(length: 64)
+                let addresses = body.readList(limit: 16, { $0.readAddress() }),
+                let signature = body.readBytes(length: 64)
             else { return nil }
             return .join(
                 request: request,

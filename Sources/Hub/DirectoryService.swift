@@ -16,6 +16,8 @@ package actor DirectoryService {
     private let records: RecordBook
     private let logger: Logger
     private let now: @Sendable () -> WallTime
+    /// The store's before anybody was served: `run` tells of all that changes after it.
+    private let revision: Int64
 
     private var members: [AgentID: Member] = [:]
     /// Who hears about an agent's newer records: connection numbers and their outboxes.
@@ -42,20 +44,23 @@ package actor DirectoryService {
     }
 
     package init(
-        verifier: RecordVerifier, pin: Bytes32, store: any Store, logger: Logger, now: @escaping @Sendable () -> WallTime
-    ) {
+        verifier: RecordVerifier, pin: Bytes32, store: any Store, logger: Logger,
+        now: @escaping @Sendable () -> WallTime
+    ) async throws(StoreError) {
         self.verifier = verifier
         self.pin = pin
-        records = RecordBook(store: store)
+        let records = RecordBook(store: store)
+        self.records = records
         self.logger = logger
         self.now = now
+        revision = try await records.currentRevision()
     }
 
     package var connectedAgents: Int { members.count }
 
     /// Tells those who asked about changed records, of this process and of others on the same store, until cancelled.
     package func run() async throws(StoreError) {
-        var revision = try await records.currentRevision()
+        var revision = revision
         while !Task.isCancelled {
             do {
                 for try await change in records.changes(after: revision) {
@@ -63,9 +68,14 @@ package actor DirectoryService {
                     guard let stored = change.stored, let outboxes = watchers[change.id] else { continue }
                     for outbox in outboxes.values { outbox.push(.update(stored.record)) }
                 }
-            } catch StoreError.compacted { revision = try await records.currentRevision() } catch let error as StoreError {
-                throw error
-            } catch { return }
+            } catch StoreError.compacted {
+                // Too far behind to know what changed: tell everything again.
+                revision = try await records.currentRevision()
+                for (id, outboxes) in watchers {
+                    guard let stored = try await records.get(id) else { continue }
+                    for outbox in outboxes.values { outbox.push(.update(stored.record)) }
+                }
+            } catch let error as StoreError { throw error } catch { return }
         }
     }
 

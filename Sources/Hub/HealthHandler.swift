@@ -42,7 +42,8 @@ final class HealthHandler: ChannelInboundHandler {
             "Content-Type": "application/json", "Content-Length": "\(body.readableBytes)", "Connection": "close",
             "Cache-Control": "no-store",
         ]
-        context.write(wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: status, headers: headers))), promise: nil)
+        context.write(
+            wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: status, headers: headers))), promise: nil)
         context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
         let done = context.eventLoop.makePromise(of: Void.self)
         let channel = context.channel

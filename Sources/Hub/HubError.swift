@@ -28,13 +28,15 @@ extension HubError: CustomStringConvertible {
     package var description: String {
         switch self {
         case .notAHub(let path): "\(path) is not a hub's folder: make one with `warren-hub init --dir \(path) …`"
-        case .missingFile(let path): "\(path) is missing: restore it from a backup; without it this hub can't serve that role"
+        case .missingFile(let path):
+            "\(path) is missing: restore it from a backup; without it this hub can't serve that role"
         case .exposedFile(let path, let mode):
             "\(path) has mode \(String(mode, radix: 8)), so that others can use it: "
                 + "`chmod 600 \(path)`, and replace the key if somebody may have read it"
         case .malformedFile(let path): "\(path) is damaged: restore it from a backup"
         case .system(let failure): failure.description
-        case .portTaken(let address): "listen on \(address): the port is taken; end what has it, or choose another address"
+        case .portTaken(let address):
+            "listen on \(address): the port is taken; end what has it, or choose another address"
         case .listen(let address, let reason): "listen on \(address): \(reason)"
         case .store(let error): "store: \(error)"
         case .tls(let reason): "TLS: \(reason)"

@@ -55,10 +55,13 @@ package final class HubServer: Sendable {
                         mesh: configuration.mesh, ranges: configuration.ranges, key: try folder.loadAuthorityKey()),
                     info: try folder.meshInfo(), pin: folder.pin, store: store, logger: logger, now: options.now)
             } else { nil }
-        directory =
-            if let store, options.roles.contains(.directory) {
-                DirectoryService(verifier: verifier, pin: folder.pin, store: store, logger: logger, now: options.now)
-            } else { nil }
+        do {
+            directory =
+                if let store, options.roles.contains(.directory) {
+                    try await DirectoryService(
+                        verifier: verifier, pin: folder.pin, store: store, logger: logger, now: options.now)
+                } else { nil }
+        } catch { throw .store(error) }
 
         let health = Self.health(options.roles)
         let tls = try folder.loadTLS()

@@ -39,7 +39,8 @@ package struct LeaseBook: Sendable {
     }
 
     private func claimant(_ key: String) async throws(StoreError) -> Lease? {
-        guard let entry = try await store.get(key), let id = AgentID(String(decoding: entry.value, as: UTF8.self)) else {
+        guard let entry = try await store.get(key), let id = AgentID(String(decoding: entry.value, as: UTF8.self))
+        else {
             return nil
         }
         return try await get(id)?.lease
@@ -69,7 +70,9 @@ package struct LeaseBook: Sendable {
         }
         if let before {
             let kept = Set(Self.claims(of: lease))
-            for claim in Self.claims(of: before.lease) where !kept.contains(claim) { try await free(claim, of: lease.id) }
+            for claim in Self.claims(of: before.lease) where !kept.contains(claim) {
+                try await free(claim, of: lease.id)
+            }
         }
     }
 

@@ -118,7 +118,8 @@ package struct RecordBook: Sendable {
     }
 
     private func pointed(_ key: String) async throws(StoreError) -> Stored? {
-        guard let entry = try await store.get(key), let id = AgentID(String(decoding: entry.value, as: UTF8.self)) else {
+        guard let entry = try await store.get(key), let id = AgentID(String(decoding: entry.value, as: UTF8.self))
+        else {
             return nil
         }
         return try await get(id)

@@ -46,6 +46,7 @@ package final class SQLiteStore: Store {
         }
     }
 
+    @discardableResult
     package func put(_ value: [UInt8], at key: String, ifRevision revision: Int64) async throws(StoreError) -> Int64 {
         try await change(key, value, ifRevision: revision) ?? revision
     }
@@ -58,7 +59,8 @@ package final class SQLiteStore: Store {
         try await read { database in
             let rows = try Row.fetchAll(
                 database,
-                sql: "SELECT key, value, revision FROM entry WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key",
+                sql:
+                    "SELECT key, value, revision FROM entry WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key",
                 arguments: [prefix, prefix + "\u{10FFFF}"])
             let entries = rows.map {
                 StoreEntry(key: $0["key"], value: Array($0["value"] as Data), revision: $0["revision"])
@@ -81,12 +83,15 @@ package final class SQLiteStore: Store {
     }
 
     /// The new revision; nil when an unconditional deletion found nothing.
-    private func change(_ key: String, _ value: [UInt8]?, ifRevision expected: Int64?) async throws(StoreError) -> Int64? {
+    private func change(_ key: String, _ value: [UInt8]?, ifRevision expected: Int64?) async throws(StoreError)
+        -> Int64?
+    {
         do {
             let revision = try await pool.write { database -> Int64? in
                 let current =
                     try Int64.fetchOne(
-                        database, sql: "SELECT revision FROM entry WHERE key = ? AND value IS NOT NULL", arguments: [key])
+                        database, sql: "SELECT revision FROM entry WHERE key = ? AND value IS NOT NULL",
+                        arguments: [key])
                     ?? 0
                 guard current == expected ?? current else { throw StoreError.conflict(key: key) }
                 if value == nil, current == 0 { return nil }

@@ -59,7 +59,10 @@ struct TLSListener: Sendable {
 
     private func configure(_ channel: any Channel) throws -> EventLoopFuture<Accepted> {
         if let source = channel.remoteAddress.flatMap(Self.address) {
-            guard limits.open(from: source, now: .now()) else { throw ChannelError.eof }
+            guard limits.open(from: source, now: .now()) else {
+                channel.close(promise: nil)
+                throw ChannelError.eof
+            }
             let limits = limits
             channel.closeFuture.whenComplete { _ in limits.close(from: source, now: .now()) }
         }

@@ -5,7 +5,9 @@ package enum AgentName {
 
     package static func isValid(_ name: String) -> Bool {
         let bytes = Array(name.utf8)
-        guard (1...lengthLimit).contains(bytes.count), let first = bytes.first, let last = bytes.last else { return false }
+        guard (1...lengthLimit).contains(bytes.count), let first = bytes.first, let last = bytes.last else {
+            return false
+        }
         guard isAlphanumeric(first), isAlphanumeric(last), !name.contains("..") else { return false }
         return bytes.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".") }
     }

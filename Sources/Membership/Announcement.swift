@@ -132,7 +132,8 @@ package struct Announcement: Equatable, Sendable {
     }
 
     private static func homeRelay(_ value: JSONValue) -> HomeRelay? {
-        guard let id = value["id"]?.string.flatMap({ AgentID($0) }), let endpoint = value["at"]?.string.flatMap({ Endpoint($0) })
+        guard let id = value["id"]?.string.flatMap({ AgentID($0) }),
+            let endpoint = value["at"]?.string.flatMap({ Endpoint($0) })
         else { return nil }
         return HomeRelay(id: id, endpoint: endpoint)
     }

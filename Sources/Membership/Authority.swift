@@ -63,7 +63,8 @@ package final class Authority: Sendable {
 
         let returns =
             current.map {
-                $0.identityKey == request.identityKey && $0.tokenHash == token.hash && $0.name == name && $0.isLive(at: now)
+                $0.identityKey == request.identityKey && $0.tokenHash == token.hash && $0.name == name
+                    && $0.isLive(at: now)
             } ?? false
         guard returns || token.usesLeft > 0 else { throw .usedUpToken }
         return Admission(name: name, addresses: addresses, usesToken: !returns)

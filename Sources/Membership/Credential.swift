@@ -53,7 +53,8 @@ package struct Credential: Equatable, Sendable {
 
         let claims = jws.payload
         let jwk = claims["cnf"]?["jwk"]
-        guard let issuer = claims["iss"]?.string, let name = claims["name"]?.string, let subject = claims["sub"]?.string,
+        guard let issuer = claims["iss"]?.string, let name = claims["name"]?.string,
+            let subject = claims["sub"]?.string,
             jwk?["kty"]?.string == "OKP", jwk?["crv"]?.string == "Ed25519",
             let identityKey = jwk?["x"]?.string.flatMap({ Base64.decodeURL($0) }).flatMap({ Bytes32($0) }),
             let addresses = claims["ips"]?.strings?.map({ IPAddress($0) }),

@@ -9,7 +9,8 @@ package struct HubAddress: Hashable, Sendable {
         let bytes = Array(host.utf8)
         let allowed = bytes.allSatisfy { byte in
             let lower = (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
-            return AgentName.isAlphanumeric(lower) || [UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: ":")].contains(byte)
+            return AgentName.isAlphanumeric(lower)
+                || [UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: ":")].contains(byte)
         }
         guard (1...253).contains(bytes.count), allowed, bytes.first != UInt8(ascii: "-"), port > 0 else { return nil }
         self.host = host

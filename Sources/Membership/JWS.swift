@@ -23,7 +23,8 @@ struct JWS {
             throw .oversized(what: what, limit: Self.sizeLimit, got: text.utf8.count)
         }
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 3, let headerText = Base64.decodeURL(parts[0]), let payloadText = Base64.decodeURL(parts[1]),
+        guard parts.count == 3, let headerText = Base64.decodeURL(parts[0]),
+            let payloadText = Base64.decodeURL(parts[1]),
             let signature = Base64.decodeURL(parts[2]), signature.count == Ed25519.signatureSize,
             let header = JSONValue(parsing: headerText), let payload = JSONValue(parsing: payloadText),
             header.isObject, payload.isObject

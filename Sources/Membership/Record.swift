@@ -37,7 +37,8 @@ package struct RecordVerifier: Sendable {
     /// Verifies every link of the chain at `now`.
     ///
     /// - Parameter known: the sequence number of the agent's record that is held already; only a higher one is accepted.
-    package func verify(_ record: Record, now: WallTime, known: UInt64? = nil) throws(MembershipError) -> VerifiedRecord {
+    package func verify(_ record: Record, now: WallTime, known: UInt64? = nil) throws(MembershipError) -> VerifiedRecord
+    {
         let credential = try Credential(
             verifying: record.credential, mesh: mesh, authorityKey: authorityKey, now: now)
         let announcement = try Announcement(

@@ -13,11 +13,13 @@ struct Init: AsyncParsableCommand {
     var mesh: String
     @Option(help: ArgumentHelp("The mesh's IPv6 addresses, a /48 of fd00::/8.", valueName: "fdxx:xxxx:xxxx::/48"))
     var prefix: String
-    @Option(name: .customLong("ipv4-range"), help: ArgumentHelp("The mesh's IPv4 addresses, if any.", valueName: "cidr"))
+    @Option(
+        name: .customLong("ipv4-range"), help: ArgumentHelp("The mesh's IPv4 addresses, if any.", valueName: "cidr"))
     var ipv4Range: String?
     @Option(help: ArgumentHelp("This hub's TLS address, as agents reach it.", valueName: "host:port"))
     var address: String
-    @Option(help: ArgumentHelp("A relay's UDP address, as agents reach it (again for more).", valueName: "[id@]ip:port"))
+    @Option(
+        help: ArgumentHelp("A relay's UDP address, as agents reach it (again for more).", valueName: "[id@]ip:port"))
     var relay: [String] = []
     @Option(help: ArgumentHelp("A STUN server beside the relays (again for more).", valueName: "ip:port"))
     var stun: [String] = []
@@ -38,7 +40,9 @@ struct Init: AsyncParsableCommand {
             }
             ranges.append(range)
         }
-        guard let address = HubAddress(address) else { throw HubError.option("--address \(address): HOST:PORT is needed") }
+        guard let address = HubAddress(address) else {
+            throw HubError.option("--address \(address): HOST:PORT is needed")
+        }
         let relays = try relay.map { text in
             guard let relay = HubConfiguration.AdvertisedRelay(text) else {
                 throw HubError.option("--relay \(text): IP:PORT is needed, or ID@IP:PORT for another hub's")

@@ -52,7 +52,9 @@ struct Health: AsyncParsableCommand {
     var address = "127.0.0.1:7443"
 
     mutating func run() async throws {
-        guard let address = HubAddress(address) else { throw HubError.option("--address \(address): HOST:PORT is needed") }
+        guard let address = HubAddress(address) else {
+            throw HubError.option("--address \(address): HOST:PORT is needed")
+        }
         try Libsodium.initialize()
         print(try await HealthCheck.ask(address, pin: folder.open().pin))
     }

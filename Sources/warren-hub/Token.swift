@@ -16,7 +16,8 @@ struct Token: AsyncParsableCommand {
         @OptionGroup var folder: FolderOption
         @Option(help: ArgumentHelp("The names it allows: * for any characters, ? for one.", valueName: "pattern"))
         var name = "*"
-        @Option(help: ArgumentHelp("Addresses it allows (again for more); all of the mesh's if none.", valueName: "cidr"))
+        @Option(
+            help: ArgumentHelp("Addresses it allows (again for more); all of the mesh's if none.", valueName: "cidr"))
         var range: [String] = []
         @Option(help: "How many agents may join with it.")
         var uses: UInt64 = 1
@@ -25,7 +26,8 @@ struct Token: AsyncParsableCommand {
 
         mutating func run() async throws {
             guard let pattern = NamePattern(name) else {
-                throw HubError.option("--name \(name): use lower-case letters, digits, '-', '.', '*' and '?', at most 63")
+                throw HubError.option(
+                    "--name \(name): use lower-case letters, digits, '-', '.', '*' and '?', at most 63")
             }
             guard uses > 0 else { throw HubError.option("--uses 0: at least 1 is needed") }
             guard let seconds = Self.seconds(expires) else {
@@ -53,7 +55,8 @@ struct Token: AsyncParsableCommand {
 
         private static func seconds(_ text: String) -> Int64? {
             let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
-            guard let unit = text.last.flatMap({ units[$0] }), let count = Int64(text.dropLast()), (1...36500).contains(count)
+            guard let unit = text.last.flatMap({ units[$0] }), let count = Int64(text.dropLast()),
+                (1...36500).contains(count)
             else { return nil }
             return count * unit
         }
@@ -103,5 +106,6 @@ func row(_ first: String, _ columns: String...) -> String {
 func remaining(_ expires: WallTime, _ now: WallTime) -> String {
     let seconds = expires.seconds - now.seconds
     if seconds <= 0 { return "expired" }
-    return seconds >= 86400 ? "in \(seconds / 86400)d\(seconds % 86400 / 3600)h" : "in \(seconds / 3600)h\(seconds % 3600 / 60)m"
+    return seconds >= 86400
+        ? "in \(seconds / 86400)d\(seconds % 86400 / 3600)h" : "in \(seconds / 3600)h\(seconds % 3600 / 60)m"
 }
