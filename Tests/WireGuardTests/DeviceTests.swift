@@ -1,4 +1,5 @@
 import Addressing
+import Noise
 import Sodium
 import Testing
 import Timing
@@ -219,6 +220,26 @@ import WireGuard
         #expect(pair.a.device.nextDeadline == .never)
         let other = try pair.a.device.addPeer(pair.b.publicKey)
         #expect(other != id && other.index == id.index)
+    }
+
+    @Test func `many peers keep their own sessions while others come and go`() throws {
+        let clock = VirtualClock()
+        let hub = try Node(seed: 500, clock: clock, path: direct("192.0.2.1:1"))
+        var ids: [PeerID] = []
+        for number in 0..<40 {
+            let peer = try HandMadePeer(seed: 600 + UInt64(number))
+            ids.append(try hub.device.addPeer(peer.key.publicKey))
+            _ = try peer.session(with: hub, allowed: "10.1.\(number).0/24")
+            clock.advance(.milliseconds(1))
+        }
+        #expect(hub.device.peerIDs == ids && ids.map(\.index) == Array(0..<40))
+        for id in ids where id.index % 3 == 0 { hub.device.removePeer(id) }
+        #expect(hub.device.peerIDs == ids.filter { $0.index % 3 != 0 })
+        for (number, id) in ids.enumerated() {
+            let expected = number % 3 == 0 ? nil : id
+            #expect(hub.device.peer(for: try address("10.1.\(number).9")) == expected)
+            #expect((hub.device.snapshot(id) != nil) == (expected != nil))
+        }
     }
 
     @Test func `a peer that changed its key is replaced under the same addresses`() throws {
