@@ -9,7 +9,7 @@ let house: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
-    // Tests are run on the release build, and look inside modules.
+    // The tests run on the programs that are shipped, so release must be testable too: `make test` builds once.
     .unsafeFlags(["-enable-testing"], .when(configuration: .release)),
 ]
 
