@@ -22,6 +22,8 @@ package import Timing
     package let remoteIndex: UInt32
     package let isInitiator: Bool
     package let created: MonotonicTime
+    /// At what age its initiator asks for new keys: rekeyAfterTime, or a little later.
+    package let rekeyAfter: Interval
 
     private let sealing: PacketCipher
     private let opening: PacketCipher
@@ -31,12 +33,13 @@ package import Timing
     /// `sendCounter` other than 0 is for tests of the limits.
     package init(
         _ keys: consuming TransportKeys, isInitiator: Bool, localIndex: UInt32, remoteIndex: UInt32,
-        created: MonotonicTime, sendCounter: UInt64 = 0
+        created: MonotonicTime, rekeyAfter: Interval = Timers.rekeyAfterTime, sendCounter: UInt64 = 0
     ) {
         self.localIndex = localIndex
         self.remoteIndex = remoteIndex
         self.isInitiator = isInitiator
         self.created = created
+        self.rekeyAfter = rekeyAfter
         self.sendCounter = Atomic(sendCounter)
         let ordered = keys.ordered(isInitiator: isInitiator)
         sealing = PacketCipher(ordered.send, seals: true)

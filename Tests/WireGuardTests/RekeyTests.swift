@@ -53,11 +53,23 @@ import WireGuard
         #expect(try pair.flows())
     }
 
-    @Test func `after two rekeys the first keys are gone`() throws {
+    @Test func `after two rekeys in their time the first keys are gone`() throws {
         let pair = try Pair()
         try pair.connect()
         let old = try #require(pair.a.send(try pair.toB()).datagram)
         for _ in 0..<2 {
+            pair.clock.advance(.seconds(121))
+            pair.a.send(try pair.toB())
+            pair.settle()
+        }
+        #expect(pair.b.receive(old, from: pair.a.path).result == .dropped(.unknownReceiver))
+    }
+
+    @Test func `however often keys change, no more than three old ones are kept`() throws {
+        let pair = try Pair()
+        try pair.connect()
+        let old = try #require(pair.a.send(try pair.toB()).datagram)
+        for _ in 0..<4 {
             pair.clock.advance(.seconds(6))
             try pair.a.shakeHands(with: pair.b)
             pair.settle()
@@ -112,6 +124,38 @@ import WireGuard
         pair.run(until: pair.clock.now + .seconds(60))
         let after = (try pair.a.snapshot(of: pair.b).sentBytes, try pair.b.snapshot(of: pair.a).sentBytes)
         #expect(after.0 - before.0 <= 64 && after.1 - before.1 <= 64)
+    }
+
+    @Test func `both initiating at once loses no packet, and does not happen again`() throws {
+        let pair = try Pair(seed: 3)
+        try pair.connect()
+        var (sent, arrived, initiations) = (0, 0, 0)
+        var late: [(to: Node, from: Node, bytes: [UInt8])] = []
+        for step in 0..<4000 {
+            pair.clock.advance(.milliseconds(100))
+            pair.a.tick()
+            pair.b.tick()
+            if step == 100 {
+                try pair.a.shakeHands(with: pair.b)
+                try pair.b.shakeHands(with: pair.a)
+            }
+            // All is a step under way, so that messages cross.
+            let due = late
+            late = []
+            for message in due where message.to.receive(message.bytes, from: message.from.path).inner != nil { arrived += 1 }
+            for (from, to, inner) in [(pair.a, pair.b, try pair.toB()), (pair.b, pair.a, try pair.toA())] {
+                sent += 1
+                if let datagram = from.send(inner).datagram { late.append((to, from, datagram)) }
+                for output in from.outputs() {
+                    initiations += output.kind == .initiation ? 1 : 0
+                    late.append((to, from, output.bytes))
+                }
+            }
+        }
+        for message in late where message.to.receive(message.bytes, from: message.from.path).inner != nil { arrived += 1 }
+        #expect(arrived == sent)
+        #expect(initiations == 2 + 3)
+        #expect(pair.a.drops.total == 0 && pair.b.drops.total == 0)
     }
 
     @Test func `a response that is lost is asked for again`() throws {

@@ -54,6 +54,7 @@ private struct Simulation {
     private var flight: [(at: MonotonicTime, order: Int, toB: Bool, bytes: [UInt8])] = []
     private var sequence = 0
     private var sent: [Set<UInt64>] = [[], []]
+    private var calmSent: [[(at: MonotonicTime, number: UInt64)]] = [[], []]
     private var seen: [Set<UInt64>] = [[], []]
     private var nextSend: [MonotonicTime]
     private var lastArrival: [MonotonicTime] = [.zero, .zero]
@@ -106,6 +107,15 @@ private struct Simulation {
                 if healedAt[side] != nil, pair.clock.now.since(lastArrival[side]) > .seconds(3) {
                     fault = "data stopped at \(lastArrival[side].since(calmBegins).seconds) s"
                 }
+            }
+        }
+        // Let what is under way arrive: of what was sent after the healing, nothing may be missing.
+        nextSend = [.never, .never]
+        try runUntil(pair.clock.now + .seconds(2))
+        for side in talking where fault == nil {
+            let missing = calmSent[side].filter { $0.at > calmBegins + SimulationTests.healing && !seen[side].contains($0.number) }
+            if let first = missing.first {
+                fault = "\(missing.count) packets lost, the first sent at \(first.at.since(calmBegins).seconds) s"
             }
         }
         for side in talking {
@@ -164,6 +174,7 @@ private struct Simulation {
         let number = UInt64(sequence)
         let payload = unsafe withUnsafeBytes(of: number.bigEndian) { unsafe Array($0) }
         sent[side].insert(number)
+        if !isChaos { calmSent[side].append((pair.clock.now, number)) }
         let node = side == 0 ? pair.a : pair.b
         let inner = side == 0 ? try pair.toB(payload) : try pair.toA(payload)
         if let datagram = node.send(inner).datagram { launch(datagram, toB: side == 0) }
