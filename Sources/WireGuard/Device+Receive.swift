@@ -61,7 +61,7 @@ extension Device {
     ) {
         received(size, &peer, path, now)
         if let next = peer.keypairs.next, next === keypair {
-            if let ended = peer.keypairs.confirmNext() { forget(ended) }
+            for ended in peer.keypairs.confirmNext(now: now) { forget(ended) }
             completeHandshake(&peer, asInitiator: false, wall)
             flush(&peer, now, wall)
         }

@@ -106,7 +106,7 @@ extension Device {
             peer.timers.newHandshake = now + Timers.keepaliveTimeout + Timers.rekeyTimeout + jitter()
         }
         if keypair.sent > Keypair.rekeyAfterMessages
-            || (keypair.isInitiator && now.since(keypair.created) >= Timers.rekeyAfterTime)
+            || (keypair.isInitiator && now.since(keypair.created) >= keypair.rekeyAfter)
         {
             initiate(&peer, isRetry: false, now, wall)
         }

@@ -1,7 +1,6 @@
 import Addressing
 import Testing
-
-@testable import WireGuard
+import WireGuard
 
 @Suite struct AllowedIPsTests {
     @Test func `the longest prefix wins`() throws {

@@ -1,9 +1,7 @@
 import Addressing
-import Sodium
 import Testing
 import Timing
-
-@testable import WireGuard
+import WireGuard
 
 @Suite struct IndexTableTests {
     /// Draws from few numbers, so that indices collide.
@@ -68,37 +66,6 @@ import Timing
                 model[slot] = time
             }
             #expect(schedule.earliest.nanoseconds == model.values.min() ?? .max)
-        }
-    }
-}
-
-@Suite struct PeerTableTests {
-    private func insert(_ table: inout PeerTable, key: UInt8) throws -> PeerID {
-        let id = table.nextID()
-        let publicKey = try #require(Bytes32([UInt8](repeating: key, count: 32)))
-        table.insert(Peer(id: id, publicKey: publicKey, presharedKey: try SecretKey()))
-        return id
-    }
-
-    @Test func `slots are used again, and old ids find nobody`() throws {
-        try Libsodium.initialize()
-        var table = PeerTable()
-        var ids: [PeerID] = []
-        for key in 0..<20 { ids.append(try insert(&table, key: UInt8(key))) }
-        for (key, id) in ids.enumerated() {
-            let first = unsafe table.pointer(id)?.pointee.publicKey.bytes.first
-            #expect(first == UInt8(key))
-        }
-        table.remove(ids[3].index)
-        let (isGone, slots) = (unsafe table.pointer(ids[3]) == nil, table.slots)
-        #expect(isGone && slots.count == 19)
-        let again = try insert(&table, key: 99)
-        #expect(again.index == ids[3].index && again != ids[3])
-        let isStillGone = unsafe table.pointer(ids[3]) == nil
-        #expect(isStillGone)
-        for id in [PeerID(index: -1, generation: 1), PeerID(index: 99, generation: 1), PeerID(index: 0, generation: 0)] {
-            let isNobody = unsafe table.pointer(id) == nil
-            #expect(isNobody)
         }
     }
 }
