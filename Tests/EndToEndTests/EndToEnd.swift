@@ -17,10 +17,7 @@ func withMesh(_ body: (Mesh) throws -> Void) throws {
     do {
         try body(mesh)
     } catch {
-        for (name, process) in mesh.sidecars.sorted(by: { $0.key < $1.key }) {
-            print("log of \(name)'s sidecar:\n\(process.standardError.suffix(3000))")
-        }
-        if let hub = mesh.hub { print("log of the hub:\n\(hub.standardError.suffix(3000))") }
+        printLogs(mesh)
         throw error
     }
     #expect(mesh.tearDown() == [])
@@ -32,6 +29,14 @@ func withPair(_ body: (Mesh, Pod, Pod) throws -> Void) throws {
         let pair = try mesh.startPair()
         try body(mesh, pair.a, pair.b)
     }
+}
+
+/// What the programs said last.
+func printLogs(_ mesh: Mesh) {
+    for (name, process) in mesh.sidecars.sorted(by: { $0.key < $1.key }) {
+        print("log of \(name)'s sidecar:\n\(process.standardError.suffix(3000))")
+    }
+    if let hub = mesh.hub { print("log of the hub:\n\(hub.standardError.suffix(3000))") }
 }
 
 /// A measured value, for the person who reads the run.

@@ -31,6 +31,7 @@ extension EndToEnd {
                 for pod in [b, a] {
                     let seconds = try mesh.recoveryAfterKill(of: pod, watchedFrom: a, address: address)
                     #expect(seconds <= 3)
+                    if seconds > 1 { printLogs(mesh) }
                     figure("kill -9 of \(pod.name)'s sidecar", "data after \(fixed(seconds, 3)) s")
                 }
                 #expect(try b.run("ip", "-o", "address", "show", "dev", Plan.interface) == before)
