@@ -96,5 +96,5 @@ struct WireDatagram {
 
 extension Capture {
     /// Ends the capture; its UDP datagrams in order.
-    func datagrams() throws -> [WireDatagram] { try stop().compactMap { WireDatagram(frame: Array($0)) } }
+    func datagrams() throws -> [WireDatagram] { try stop().compactMap { WireDatagram(frame: Array($0.bytes)) } }
 }
