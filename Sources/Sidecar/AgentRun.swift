@@ -55,8 +55,10 @@ final class AgentRun: Sendable {
     func leave() async throws(DirectoryError) {
         try await membership.leave()
         logger.info("left mesh \(membership.mesh): name and addresses are free")
-        leaving.yield()
     }
+
+    /// Ends the run of an agent that has left.
+    func stop() { leaving.yield() }
 
     /// Joins and carries packets until the task is cancelled or the device is gone.
     func carry() async throws {

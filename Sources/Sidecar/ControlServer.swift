@@ -10,6 +10,8 @@ struct ControlServer {
     let path: String
     let group: any EventLoopGroup
     let answer: @Sendable (ControlRequest) async -> ControlAnswer
+    /// Told of each request once its answer has gone out: what ends the program must not overtake it.
+    var answered: @Sendable (ControlRequest, ControlAnswer) -> Void = { _, _ in }
 
     /// Serves until the task is cancelled. Throws when the socket can't be bound.
     func run() async throws {
@@ -37,16 +39,18 @@ struct ControlServer {
         }
         defer { deadline.cancel() }
         // A client that goes away or breaks the rules only loses its answer.
-        try? await connection.executeThenClose { inbound, outbound in
+        let exchange = try? await connection.executeThenClose {
+            inbound, outbound -> (request: ControlRequest, answer: ControlAnswer)? in
             var line = ByteBuffer()
             for try await bytes in inbound {
                 line.writeImmutableBuffer(bytes)
                 if line.readableBytesView.contains(UInt8(ascii: "\n")) { break }
-                if line.readableBytes > ControlRequest.maximumLength { return }
+                if line.readableBytes > ControlRequest.maximumLength { return nil }
             }
             let text = String(decoding: line.readableBytesView.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+            let request = ControlRequest(line: text)
             let result =
-                if let request = ControlRequest(line: text) {
+                if let request {
                     await answer(request)
                 } else {
                     ControlAnswer(error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, leave")
@@ -54,6 +58,8 @@ struct ControlServer {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys]
             try await outbound.write(ByteBuffer(bytes: try encoder.encode(result) + [UInt8(ascii: "\n")]))
+            return request.map { ($0, result) }
         }
+        if let exchange = exchange ?? nil { answered(exchange.request, exchange.answer) }
     }
 }
