@@ -46,7 +46,11 @@ final class AgentRun: Sendable {
         (left, leaving) = AsyncStream.makeStream()
     }
 
-    func waitUntilLeft() async { for await _ in left { return } }
+    /// Returns a moment after the agent has left: whoever asked for it gets the answer first.
+    func waitUntilLeft() async {
+        for await _ in left { break }
+        try? await Task.sleep(nanoseconds: 300_000_000)
+    }
 
     func leave() async throws(DirectoryError) {
         try await membership.leave()

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Linux
 import Sodium
@@ -35,6 +36,8 @@ package enum WireGuardInterface {
     }
 
     private static func serve(_ tun: consuming TunDevice, _ configuration: consuming ConfigurationServer) throws {
+        // In the background the image was started as /proc/self/exe, and would show as "exe" to ps and ss.
+        _ = unsafe CLinux_set_thread_name("warrend")
         // Before any thread: all inherit the mask, and one waits for the signals.
         let signals = try SignalFD([SIGTERM, SIGINT])
         let offloads = tun.enableOffloads()
@@ -54,7 +57,7 @@ package enum WireGuardInterface {
         let answers = try Thread(named: "wg-config") {
             server.value.withLock { $0.take() }?.run { request in
                 let text = tunnel.askAndWait { core, _ in DeviceConfiguration.answer(request, &core) }
-                return text ?? "errno=\(ENODEV)\n\n"
+                return text ?? DeviceConfiguration.refusal(.noDevice)
             }
             // The socket is gone: nobody could configure the interface any more.
             tunnel.stop()

@@ -263,7 +263,8 @@ import WireGuard
         _ = (pair.a.events(), pair.b.events())
         let datagram = try #require(pair.a.send(try pair.toB()).datagram)
         for count in datagram.indices {
-            #expect(attack(pair.b, Array(datagram.prefix(count))) == (count < 32 ? .malformedMessage : .invalidTransport))
+            #expect(
+                attack(pair.b, Array(datagram.prefix(count))) == (count < 32 ? .malformedMessage : .invalidTransport))
         }
         #expect(attack(pair.b, datagram + [0]) == .invalidTransport)
         #expect(attack(pair.b, datagram + [UInt8](repeating: 1, count: 60_000)) == .invalidTransport)

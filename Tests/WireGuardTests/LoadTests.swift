@@ -41,7 +41,8 @@ import WireGuard
         let second = pair.a.outputs()[0]
         #expect(second.bytes.suffix(16).contains { $0 != 0 })
         try load(pair.b)
-        #expect(pair.b.receive(second.bytes, from: pair.a.path).result == .handshake(try pair.b.peer(pair.a), .initiation))
+        #expect(
+            pair.b.receive(second.bytes, from: pair.a.path).result == .handshake(try pair.b.peer(pair.a), .initiation))
     }
 
     @Test func `a response under load is answered by a cookie, and the next one with it is accepted`() throws {
@@ -59,7 +60,8 @@ import WireGuard
         pair.b.receive(pair.a.outputs()[0].bytes, from: pair.a.path)
         let second = pair.b.outputs()[0]
         try load(pair.a)
-        #expect(pair.a.receive(second.bytes, from: pair.b.path).result == .handshake(try pair.a.peer(pair.b), .response))
+        #expect(
+            pair.a.receive(second.bytes, from: pair.b.path).result == .handshake(try pair.a.peer(pair.b), .response))
     }
 
     @Test func `a cookie is of no use from another address`() throws {

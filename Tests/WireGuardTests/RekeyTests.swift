@@ -17,7 +17,9 @@ import WireGuard
             pair.b.tick()
             let due = late
             late = []
-            for message in due where message.to.receive(message.bytes, from: message.from.path).inner != nil { arrived += 1 }
+            for message in due where message.to.receive(message.bytes, from: message.from.path).inner != nil {
+                arrived += 1
+            }
             for (from, to, inner) in [(pair.a, pair.b, try pair.toB()), (pair.b, pair.a, try pair.toA())] {
                 sent += 1
                 if let datagram = from.send(inner).datagram {
@@ -36,7 +38,9 @@ import WireGuard
                 }
             }
         }
-        for message in late where message.to.receive(message.bytes, from: message.from.path).inner != nil { arrived += 1 }
+        for message in late where message.to.receive(message.bytes, from: message.from.path).inner != nil {
+            arrived += 1
+        }
         #expect(arrived == sent)
         #expect(handshakes == 3)
         #expect(pair.a.drops.total == 0 && pair.b.drops.total == 0)
@@ -142,7 +146,9 @@ import WireGuard
             // All is a step under way, so that messages cross.
             let due = late
             late = []
-            for message in due where message.to.receive(message.bytes, from: message.from.path).inner != nil { arrived += 1 }
+            for message in due where message.to.receive(message.bytes, from: message.from.path).inner != nil {
+                arrived += 1
+            }
             for (from, to, inner) in [(pair.a, pair.b, try pair.toB()), (pair.b, pair.a, try pair.toA())] {
                 sent += 1
                 if let datagram = from.send(inner).datagram { late.append((to, from, datagram)) }
@@ -152,7 +158,9 @@ import WireGuard
                 }
             }
         }
-        for message in late where message.to.receive(message.bytes, from: message.from.path).inner != nil { arrived += 1 }
+        for message in late where message.to.receive(message.bytes, from: message.from.path).inner != nil {
+            arrived += 1
+        }
         #expect(arrived == sent)
         #expect(initiations == 2 + 3)
         #expect(pair.a.drops.total == 0 && pair.b.drops.total == 0)

@@ -113,7 +113,9 @@ private struct Simulation {
         nextSend = [.never, .never]
         try runUntil(pair.clock.now + .seconds(2))
         for side in talking where fault == nil {
-            let missing = calmSent[side].filter { $0.at > calmBegins + SimulationTests.healing && !seen[side].contains($0.number) }
+            let missing = calmSent[side].filter {
+                $0.at > calmBegins + SimulationTests.healing && !seen[side].contains($0.number)
+            }
             if let first = missing.first {
                 fault = "\(missing.count) packets lost, the first sent at \(first.at.since(calmBegins).seconds) s"
             }

@@ -86,7 +86,9 @@ import WireGuard
         for whole in [try packet(from: "10.0.0.1", to: "10.0.0.2"), try packet(from: "fd00::1", to: "fd00::2")] {
             for count in whole.indices { #expect(parse(Array(whole.prefix(count))) == nil) }
             for version in UInt8(0)..<16 where version != whole[0] >> 4 {
-                #expect(version == 4 && whole.count >= 40 || parse([version << 4 | whole[0] & 15] + whole.dropFirst()) == nil)
+                #expect(
+                    version == 4 && whole.count >= 40
+                        || parse([version << 4 | whole[0] & 15] + whole.dropFirst()) == nil)
             }
         }
         var v4 = try packet(from: "10.0.0.1", to: "10.0.0.2", payload: [UInt8](repeating: 0, count: 40))

@@ -73,7 +73,9 @@ import WireGuard
         return try SecretKey(copying: try #require(bytes))
     }
 
-    @Test func `rekeyAttemptTime: after 90 s without an answer it is given up, and packets that waited are dropped`() throws {
+    @Test func `rekeyAttemptTime: after 90 s without an answer it is given up, and packets that waited are dropped`()
+        throws
+    {
         let pair = try Pair()
         let id = try pair.a.peer(pair.b)
         for _ in 0..<3 { pair.a.send(try pair.toB()) }
@@ -271,6 +273,17 @@ import WireGuard
         #expect(sent.filter { $0.output.kind == .keepalive }.isEmpty)
         pair.a.device.setPersistentKeepalive(id, seconds: 0)
         #expect(runAlone(pair.a, for: .seconds(100)).filter { $0.output.kind == .keepalive }.isEmpty)
+    }
+
+    @Test func `persistent keepalive: begins when the device gets its private key`() throws {
+        let pair = try Pair()
+        let bytes = pair.a.device.exportPrivateKey()
+        pair.a.device.setPrivateKey(nil)
+        pair.a.device.setPersistentKeepalive(try #require(pair.a.device.peerIDs.first), seconds: 25)
+        #expect(runAlone(pair.a, for: .seconds(100)).isEmpty)
+        pair.a.device.setPrivateKey(try SecretKey(copying: try #require(bytes)))
+        pair.a.tick()
+        #expect(kinds(pair.a.outputs()) == [.initiation])
     }
 
     @Test func `persistent keepalive: keeps asking for a session that it does not get`() throws {
