@@ -54,7 +54,7 @@ package enum WireGuardInterface {
         let answers = try Thread(named: "wg-config") {
             server.value.withLock { $0.take() }?.run { request in
                 let text = tunnel.askAndWait { core, _ in DeviceConfiguration.answer(request, &core) }
-                return text ?? "errno=\(ENODEV)\n\n"
+                return text ?? DeviceConfiguration.refusal(.noDevice)
             }
             // The socket is gone: nobody could configure the interface any more.
             tunnel.stop()
