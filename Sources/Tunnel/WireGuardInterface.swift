@@ -35,6 +35,8 @@ package enum WireGuardInterface {
     }
 
     private static func serve(_ tun: consuming TunDevice, _ configuration: consuming ConfigurationServer) throws {
+        // Who asks on the configuration socket may be gone before the answer: an error of that write, no reason to die.
+        _ = signal(SIGPIPE, SIG_IGN)
         // Before any thread: all inherit the mask, and one waits for the signals.
         let signals = try SignalFD([SIGTERM, SIGINT])
         let offloads = tun.enableOffloads()
