@@ -30,18 +30,37 @@ package struct ConfigurationServer: ~Copyable {
 
     package var raw: Int32 { listener.raw }
 
-    /// Answers requests until the socket is closed or shut down; blocks. `handle` gets a request and returns the answer.
+    /// Answers requests until the socket is closed, shut down or removed from its folder; blocks. `handle` gets a request
+    /// and returns the answer.
     package borrowing func run(_ handle: (String) -> String) {
-        while true {
+        let removal = watchForRemoval()
+        guard let epoll = try? Epoll(), (try? listener.setNonBlocking()) != nil,
+            (try? epoll.add(listener.raw, .read, token: 0)) != nil
+        else { return }
+        switch removal {
+        case .some(let removal): try? epoll.add(removal.raw, .read, token: 1)
+        case .none: break
+        }
+        while unsafe access(path, F_OK) == 0, (try? epoll.wait(timeout: nil)) != nil {
             do {
                 let connection = try UnixSocket.accept(listener)
                 UnixSocket.setTimeout(connection, seconds: 5)
                 serve(connection, handle)
             } catch {
-                if error.errno == .interrupted || error.errno == Errno(ECONNABORTED) { continue }
+                if [.again, .interrupted, Errno(ECONNABORTED)].contains(error.errno) { continue }
                 return
             }
         }
+    }
+
+    /// Readable once something happens to the socket's file (inotify(7)): unlinking it is a change of its link count, and
+    /// its inode stays while it is bound. Nil where the kernel has no more of these: then `stop` alone ends `run`.
+    private borrowing func watchForRemoval() -> FileDescriptor? {
+        let raw = inotify_init1(Int32(IN_CLOEXEC | IN_NONBLOCK))
+        guard raw >= 0 else { return nil }
+        let descriptor = FileDescriptor(owning: raw)
+        guard unsafe inotify_add_watch(raw, path, UInt32(IN_ATTRIB | IN_DELETE_SELF)) >= 0 else { return nil }
+        return descriptor
     }
 
     /// Ends `run` from another thread and removes the socket file.
