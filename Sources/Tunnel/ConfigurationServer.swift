@@ -71,22 +71,28 @@ package struct ConfigurationServer: ~Copyable {
 
     private borrowing func serve(_ connection: borrowing FileDescriptor, _ handle: (String) -> String) {
         var pending: [UInt8] = []
+        // How much of it was looked at in vain.
+        var searched = 0
         while pending.count <= Self.requestLimit {
             guard let chunk = try? connection.read(upTo: 65536), !chunk.isEmpty else { break }
             pending += chunk
-            while let end = Self.endOfRequest(pending) {
+            while let end = Self.endOfRequest(pending, from: searched) {
                 let request = String(decoding: pending[..<end], as: UTF8.self)
-                unsafe pending.withUnsafeMutableBytes { unsafe wipe(UnsafeMutableRawBufferPointer(rebasing: $0[..<end])) }
+                unsafe pending.withUnsafeMutableBytes {
+                    unsafe wipe(UnsafeMutableRawBufferPointer(rebasing: $0[..<end]))
+                }
                 pending.removeFirst(end)
+                searched = 0
                 guard (try? connection.writeAll(Array(handle(request).utf8))) != nil else { return }
             }
+            searched = pending.count
         }
         unsafe pending.withUnsafeMutableBytes { unsafe wipe($0) }
     }
 
-    /// The index after the first empty line, or nil.
-    static func endOfRequest(_ bytes: [UInt8]) -> Int? {
+    /// The index after the first empty line that ends at `start` or behind it, or nil.
+    static func endOfRequest(_ bytes: [UInt8], from start: Int = 0) -> Int? {
         guard bytes.count >= 2 else { return nil }
-        return (1..<bytes.count).first { bytes[$0] == 0x0A && bytes[$0 - 1] == 0x0A }.map { $0 + 1 }
+        return (max(start, 1)..<bytes.count).first { bytes[$0] == 0x0A && bytes[$0 - 1] == 0x0A }.map { $0 + 1 }
     }
 }
