@@ -103,6 +103,12 @@ let full: [Target] = [
         ]),
     tests("Sidecar", ["Directory", "Membership", "Relay", "Traversal", "WireGuard", "Sodium", "Addressing", "Timing"]),
     tests("Control", ["Linux", "Addressing"]),
+    .testTarget(
+        name: "InteroperabilityTests",
+        dependencies: [
+            "Lab", "warrend", "WireGuard", "Noise", "Sodium", "Transport", "Linux", "Addressing", "Timing",
+        ],
+        path: "Tests/InteroperabilityTests", swiftSettings: house),
 ]
 
 // The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
