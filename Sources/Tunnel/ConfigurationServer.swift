@@ -78,7 +78,9 @@ package struct ConfigurationServer: ~Copyable {
             pending += chunk
             while let end = Self.endOfRequest(pending, from: searched) {
                 let request = String(decoding: pending[..<end], as: UTF8.self)
-                unsafe pending.withUnsafeMutableBytes { unsafe wipe(UnsafeMutableRawBufferPointer(rebasing: $0[..<end])) }
+                unsafe pending.withUnsafeMutableBytes {
+                    unsafe wipe(UnsafeMutableRawBufferPointer(rebasing: $0[..<end]))
+                }
                 pending.removeFirst(end)
                 searched = 0
                 guard (try? connection.writeAll(Array(handle(request).utf8))) != nil else { return }

@@ -65,6 +65,11 @@ enum DeviceConfiguration {
     ) throws(Errno) {
         if var bytes = change.privateKey {
             defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
+            // Kept and shown as it is used (RFC 7748 5), which other implementations do, too; all zero stays none.
+            if bytes.contains(where: { $0 != 0 }) {
+                bytes[0] &= 248
+                bytes[31] = bytes[31] & 127 | 64
+            }
             let key = try secret(bytes)
             core.device.setPrivateKey(consume key)
         }

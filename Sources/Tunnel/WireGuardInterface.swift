@@ -38,6 +38,8 @@ package enum WireGuardInterface {
     private static func serve(_ tun: consuming TunDevice, _ configuration: consuming ConfigurationServer) throws {
         // In the background the image was started as /proc/self/exe, and would show as "exe" to ps and ss.
         _ = unsafe CLinux_set_thread_name("warrend")
+        // Who asks on the configuration socket may be gone before the answer: an error of that write, no reason to die.
+        _ = signal(SIGPIPE, SIG_IGN)
         // Before any thread: all inherit the mask, and one waits for the signals.
         let signals = try SignalFD([SIGTERM, SIGINT])
         let offloads = tun.enableOffloads()

@@ -1,4 +1,5 @@
 import Lab
+import Sodium
 import Testing
 
 extension Interoperability {
@@ -137,6 +138,19 @@ extension Interoperability {
                 try ours.set("private-key", "/dev/null")
                 #expect(try ours.status().publicKey == "(none)")
                 #expect(try isLost(ours, other))
+            }
+        }
+
+        @Test func `a private key that is not clamped is shown clamped, at both implementations alike`() throws {
+            try withPair { cable, ours, other in
+                let key = try #require(Bytes32([UInt8](repeating: 0xff, count: 32))).base64
+                for end in [ours, other] {
+                    try end.set("private-key", try end.file("key", key))
+                    let shown = try end.status()
+                    #expect(shown.privateKey == "+P///////////////////////////////////////38=")
+                    let computed = try end.home.run("wg", "pubkey", input: key)
+                    #expect(shown.publicKey + "\n" == computed)
+                }
             }
         }
 

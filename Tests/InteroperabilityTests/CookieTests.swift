@@ -45,12 +45,14 @@ extension Interoperability {
             #expect(handshake.prefix { $0.type != 2 }.allSatisfy { $0.type == 1 || $0.type == 3 })
             #expect(try responder.peer().endpoint == initiator.side.endpoint(1001))
 
-            // Nothing but cookie replies for the flood, and nothing larger than what was asked.
+            // Nothing but cookie replies for the flood. Segmentation offload shows several as one.
             let replies = try flooded.datagrams()
-            #expect(replies.count > 100 && replies.allSatisfy { $0.type == 3 && $0.payload.count == 64 })
+            #expect(replies.allSatisfy { $0.type == 3 && $0.payload.count % 64 == 0 })
+            let count = replies.reduce(0) { $0 + $1.payload.count / 64 }
+            #expect(count > sent / 4 && count <= sent)
             figure(
                 "\(responder.implementation) under load",
-                "\(sent) forged initiations, \(replies.count) cookie replies, session after \(seconds) s")
+                "\(sent) forged initiations, \(count) cookie replies, session after \(seconds) s")
         }
 
         @Test func `wireguard-go gets a session with us under load, by a cookie`() throws {

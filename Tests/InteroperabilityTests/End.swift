@@ -13,9 +13,12 @@ struct Keys {
 
     init() throws {
         try Libsodium.initialize()
-        var random = SecureRandom()
-        let secret = try SecretKey(using: &random)
-        secretBytes = secret.exportBytes()
+        var bytes = (0..<32).map { _ in UInt8.random(in: .min ... .max) }
+        // As `wg genkey` does (RFC 7748 5).
+        bytes[0] &= 248
+        bytes[31] = bytes[31] & 127 | 64
+        let secret = try SecretKey(copying: bytes)
+        secretBytes = bytes
         publicBytes = X25519.publicKey(of: secret)
         privateKey = (Bytes32(secretBytes) ?? .zero).base64
         publicKey = publicBytes.base64

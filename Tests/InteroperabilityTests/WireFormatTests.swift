@@ -137,7 +137,8 @@ extension Interoperability {
                 #expect(Array(response[76...]) == [UInt8](repeating: 0, count: 16))
                 // What we send next confirms the session, to the index it chose, with counter 0.
                 let confirmation = try #require(device.sent.dropFirst().first)
-                #expect(confirmation.prefix(16) == [4, 0, 0, 0] + response[4..<8] + [UInt8](repeating: 0, count: 8))
+                let expected = [4, 0, 0, 0] + Array(response[4..<8]) + [UInt8](repeating: 0, count: 8)
+                #expect(Array(confirmation.prefix(16)) == expected)
                 try exchangePackets(device, other)
                 #expect(try other.peer().latestHandshake > 0)
                 // Twice the same response is once too often.
@@ -156,7 +157,8 @@ extension Interoperability {
                 try device.startHandshake()
                 try device.run("packets") { $0.packets.count > 2 }
                 try exchangePackets(device, other)
-                let kinds = Set(device.results.compactMap { if case .handshake(_, let type) = $0 { type } else { nil } })
+                let kinds = Set(
+                    device.results.compactMap { if case .handshake(_, let type) = $0 { type } else { nil } })
                 #expect(!kinds.isEmpty)
             }
         }
