@@ -38,8 +38,12 @@ package struct ConfigurationServer: ~Copyable {
                 UnixSocket.setTimeout(connection, seconds: 5)
                 serve(connection, handle)
             } catch {
-                if error.errno == .interrupted || error.errno == Errno(ECONNABORTED) { continue }
-                return
+                switch error.errno {
+                case .interrupted, Errno(ECONNABORTED): continue
+                // Out of descriptors or memory for now: the interface must not end for it.
+                case Errno(EMFILE), Errno(ENFILE), Errno(ENOMEM), .noBuffers: usleep(100_000)
+                default: return
+                }
             }
         }
     }
@@ -52,17 +56,19 @@ package struct ConfigurationServer: ~Copyable {
 
     private borrowing func serve(_ connection: borrowing FileDescriptor, _ handle: (String) -> String) {
         var pending: [UInt8] = []
+        defer { unsafe pending.withUnsafeMutableBytes { unsafe wipe($0) } }
         while pending.count <= Self.requestLimit {
             guard let chunk = try? connection.read(upTo: 65536), !chunk.isEmpty else { break }
             pending += chunk
             while let end = Self.endOfRequest(pending) {
                 let request = String(decoding: pending[..<end], as: UTF8.self)
-                unsafe pending.withUnsafeMutableBytes { unsafe wipe(UnsafeMutableRawBufferPointer(rebasing: $0[..<end])) }
+                unsafe pending.withUnsafeMutableBytes {
+                    unsafe wipe(UnsafeMutableRawBufferPointer(rebasing: $0[..<end]))
+                }
                 pending.removeFirst(end)
                 guard (try? connection.writeAll(Array(handle(request).utf8))) != nil else { return }
             }
         }
-        unsafe pending.withUnsafeMutableBytes { unsafe wipe($0) }
     }
 
     /// The index after the first empty line, or nil.

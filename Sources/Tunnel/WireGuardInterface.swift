@@ -9,10 +9,12 @@ import WireGuard
 /// `warrend wireguard IFNAME`: a WireGuard interface in userspace that behaves as wireguard-go's does.
 ///
 /// The interface may be moved to another namespace; the sockets stay where they were made. It ends when the interface is
-/// deleted, on SIGTERM or SIGINT, or when the configuration socket is removed.
+/// deleted, and on SIGTERM or SIGINT.
 package enum WireGuardInterface {
     /// Creates the interface and serves it. In the background unless `foreground`; then this returns once it is up.
     package static func run(named name: String, foreground: Bool) throws {
+        // A client of the configuration socket that goes away early is an error of its connection, not the end.
+        _ = signal(SIGPIPE, SIG_IGN)
         try Libsodium.initialize()
         let tun: TunDevice
         if let descriptor = Daemon.inherited(Daemon.tunVariable) {
