@@ -9,6 +9,8 @@ let house: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    // The tests run on the programs that are shipped, so release must be testable too: `make test` builds once.
+    .unsafeFlags(["-enable-testing"], .when(configuration: .release)),
 ]
 
 func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -35,8 +37,10 @@ let core: [Target] = [
     module("Addressing", []),
     module("Linux", ["CLinux", "Addressing", "Timing"]),
     module("Sodium", ["CSodium", "CLinux", "Addressing"]),
+    .target(name: "CAEAD", cSettings: [.define("_GNU_SOURCE")]),
+    module("AEAD", ["CAEAD", "Sodium"]),
     module("Noise", ["Sodium"]),
-    module("WireGuard", ["Noise", "Sodium", "Addressing", "Timing"]),
+    module("WireGuard", ["Noise", "AEAD", "Sodium", "Addressing", "Timing"]),
     module("Tun", ["Linux", "CLinux", "Addressing"]),
     module("Transport", ["Linux", "CLinux", "Addressing"]),
     module("STUN", ["Addressing", "Timing"]),
@@ -49,6 +53,7 @@ let core: [Target] = [
     tests("Addressing", []),
     tests("Linux", ["Addressing", "Timing"]),
     tests("Sodium", ["Addressing"]),
+    tests("AEAD", ["Sodium"]),
     tests("Noise", ["Sodium"]),
     tests("WireGuard", ["Noise", "Sodium", "Addressing", "Timing"]),
     tests("Tun", ["Linux", "Addressing"]),
@@ -103,6 +108,12 @@ let full: [Target] = [
         ]),
     tests("Sidecar", ["Directory", "Membership", "Relay", "Traversal", "WireGuard", "Sodium", "Addressing", "Timing"]),
     tests("Control", ["Linux", "Addressing"]),
+    .testTarget(
+        name: "InteroperabilityTests",
+        dependencies: [
+            "Lab", "warrend", "WireGuard", "Noise", "Sodium", "Transport", "Linux", "Addressing", "Timing",
+        ],
+        path: "Tests/InteroperabilityTests", swiftSettings: house),
 ]
 
 // The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.

@@ -42,6 +42,14 @@ package struct TransportKeys: ~Copyable {
     /// Names this session, the same at both ends (Noise 11.2).
     package let handshakeHash: Bytes32
 
+    package init(
+        fromInitiator: consuming SecretKey, fromResponder: consuming SecretKey, handshakeHash: Bytes32
+    ) {
+        self.fromInitiator = fromInitiator
+        self.fromResponder = fromResponder
+        self.handshakeHash = handshakeHash
+    }
+
     /// Gives both keys to a new owner.
     package consuming func take<Result: ~Copyable>(
         _ body: (_ fromInitiator: consuming SecretKey, _ fromResponder: consuming SecretKey) -> Result

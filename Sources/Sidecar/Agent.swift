@@ -40,7 +40,11 @@ package struct Agent: Sendable {
             """)
         let status = AgentStatus(identity: identity, requiredPeers: configuration.requiredPeers)
         let run = AgentRun(configuration, membership, status, identity, device, logger)
-        let control = ControlServer(path: configuration.controlSocket, group: HubLink.group) { await run.answer($0) }
+        let control = ControlServer(
+            path: configuration.controlSocket, group: HubLink.group, answer: { await run.answer($0) },
+            answered: { request, answer in
+                if request == .leave, answer.error == nil { run.stop() }
+            })
         let path = configuration.controlSocket
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await signals.wait() }

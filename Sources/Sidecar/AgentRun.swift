@@ -47,19 +47,19 @@ final class AgentRun: Sendable {
         (left, leaving) = AsyncStream.makeStream()
     }
 
+    /// Returns a moment after the agent has left: whoever asked for it gets the answer first.
     func waitUntilLeft() async {
-        // A moment for the answer to whoever asked for it.
-        for await _ in left {
-            try? await Task.sleep(nanoseconds: 200_000_000)
-            return
-        }
+        for await _ in left { break }
+        try? await Task.sleep(nanoseconds: 300_000_000)
     }
 
     func leave() async throws(DirectoryError) {
         try await membership.leave()
         logger.info("left mesh \(membership.mesh): name and addresses are free")
-        leaving.yield()
     }
+
+    /// Ends the run of an agent that has left.
+    func stop() { leaving.yield() }
 
     /// Joins and carries packets until the task is cancelled or the device is gone.
     func carry() async throws {

@@ -11,6 +11,8 @@ struct ControlServer {
     let path: String
     let group: any EventLoopGroup
     let answer: @Sendable (ControlRequest) async -> ControlAnswer
+    /// Told of each request once its answer has gone out: what ends the program must not overtake it.
+    var answered: @Sendable (ControlRequest, ControlAnswer) -> Void = { _, _ in }
 
     static let connectionLimit = 16
 
@@ -50,17 +52,19 @@ struct ControlServer {
         }
         defer { deadline.cancel() }
         // A client that goes away or breaks the rules only loses its answer.
-        try? await connection.executeThenClose { inbound, outbound in
-            if isExcess { return }
+        let exchange = try? await connection.executeThenClose {
+            inbound, outbound -> (request: ControlRequest, answer: ControlAnswer)? in
+            if isExcess { return nil }
             var line = ByteBuffer()
             for try await bytes in inbound {
                 line.writeImmutableBuffer(bytes)
                 if line.readableBytesView.contains(UInt8(ascii: "\n")) { break }
-                if line.readableBytes > ControlRequest.maximumLength { return }
+                if line.readableBytes > ControlRequest.maximumLength { return nil }
             }
             let text = String(decoding: line.readableBytesView.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+            let request = ControlRequest(line: text)
             let result =
-                if let request = ControlRequest(line: text) {
+                if let request {
                     await answer(request)
                 } else {
                     ControlAnswer(error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, leave")
@@ -68,7 +72,9 @@ struct ControlServer {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys]
             try await outbound.write(ByteBuffer(bytes: try encoder.encode(result) + [UInt8(ascii: "\n")]))
+            return request.map { ($0, result) }
         }
+        if let exchange = exchange ?? nil { answered(exchange.request, exchange.answer) }
     }
 
     private final class Connections: Sendable {

@@ -61,6 +61,11 @@ package func wipe(_ bytes: UnsafeMutableRawBufferPointer) {
     if let base = bytes.baseAddress { unsafe sodium_memzero(base, bytes.count) }
 }
 
+/// Whether `count` bytes at both are equal, in time that depends on `count` alone.
+package func constantTimeEqual(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, count: Int) -> Bool {
+    unsafe sodium_memcmp(left, right, count) == 0
+}
+
 /// Whether both are equal, in time that depends on their length alone.
 package func constantTimeEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
     guard left.count == right.count else { return false }

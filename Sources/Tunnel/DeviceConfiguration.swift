@@ -18,9 +18,12 @@ enum DeviceConfiguration {
                 return "errno=0\n\n"
             }
         } catch {
-            return "errno=\(error.code)\n\n"
+            return refusal(error)
         }
     }
+
+    /// The answer to a request that failed. The number is negative, as wireguard-go's is: `wg` negates it again to print it.
+    static func refusal(_ errno: Errno) -> String { "errno=\(-errno.code)\n\n" }
 
     // MARK: get=1
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Linux
 import Sodium
@@ -9,7 +10,7 @@ import WireGuard
 /// `warrend wireguard IFNAME`: a WireGuard interface in userspace that behaves as wireguard-go's does.
 ///
 /// The interface may be moved to another namespace; the sockets stay where they were made. It ends when the interface is
-/// deleted, and on SIGTERM or SIGINT.
+/// deleted, on SIGTERM or SIGINT, or when the configuration socket is removed.
 package enum WireGuardInterface {
     /// Creates the interface and serves it. In the background unless `foreground`; then this returns once it is up.
     package static func run(named name: String, foreground: Bool) throws {
@@ -37,6 +38,8 @@ package enum WireGuardInterface {
     }
 
     private static func serve(_ tun: consuming TunDevice, _ configuration: consuming ConfigurationServer) throws {
+        // In the background the image was started as /proc/self/exe, and would show as "exe" to ps and ss.
+        _ = unsafe CLinux_set_thread_name("warrend")
         // Before any thread: all inherit the mask, and one waits for the signals.
         let signals = try SignalFD([SIGTERM, SIGINT])
         let offloads = tun.enableOffloads()
@@ -56,7 +59,7 @@ package enum WireGuardInterface {
         let answers = try Thread(named: "wg-config") {
             server.value.withLock { $0.take() }?.run { request in
                 let text = tunnel.askAndWait { core, _ in DeviceConfiguration.answer(request, &core) }
-                return text ?? "errno=\(ENODEV)\n\n"
+                return text ?? DeviceConfiguration.refusal(.noDevice)
             }
             // The socket is gone: nobody could configure the interface any more.
             tunnel.stop()

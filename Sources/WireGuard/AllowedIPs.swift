@@ -227,5 +227,5 @@ extension AllowedIPs {
     }
 
     /// How many nodes are in use: at most twice the prefixes.
-    var nodeCount: Int { nodes.count - free.count }
+    package var nodeCount: Int { nodes.count - free.count }
 }

@@ -31,6 +31,7 @@ extension Device {
         for slot in peers.slots {
             unsafe removeKeys(of: &peers.pointer(slot).pointee, all: false)
             unsafe computeStaticStatic(&peers.pointer(slot).pointee)
+            unsafe beginPersistentKeepalive(&peers.pointer(slot).pointee)
         }
     }
 
@@ -143,9 +144,14 @@ extension Device {
         if seconds == 0 {
             unsafe pointer.pointee.timers.persistentKeepalive = .never
         } else if wasOff {
-            unsafe pointer.pointee.timers.persistentKeepalive = .zero
+            unsafe beginPersistentKeepalive(&pointer.pointee)
         }
-        unsafe reschedule(&pointer.pointee)
+    }
+
+    private mutating func beginPersistentKeepalive(_ peer: inout Peer) {
+        guard peer.timers.persistentInterval > .zero else { return }
+        peer.timers.persistentKeepalive = .zero
+        reschedule(&peer)
     }
 
     // MARK: What is known
@@ -158,7 +164,8 @@ extension Device {
             id: id, publicKey: pointer.pointee.publicKey, hasPresharedKey: !pointer.pointee.presharedKey.isZero,
             path: pointer.pointee.path, allowedIPs: prefixes, receivedBytes: pointer.pointee.receivedBytes,
             sentBytes: pointer.pointee.sentBytes, lastHandshake: pointer.pointee.lastHandshake,
-            persistentKeepalive: UInt16(clamping: pointer.pointee.timers.persistentInterval.nanoseconds / 1_000_000_000),
+            persistentKeepalive: UInt16(
+                clamping: pointer.pointee.timers.persistentInterval.nanoseconds / 1_000_000_000),
             hasSession: pointer.pointee.keypairs.current != nil)
     }
 

@@ -72,11 +72,12 @@ extension Device {
             let keys = try peer.finishInitiation(response: message.extracting(Response.noise), local: localKey!)
             keypair = Keypair(
                 keys, isInitiator: true, localIndex: index,
-                remoteIndex: message.littleEndian32(at: Response.senderOffset), created: now)
+                remoteIndex: message.littleEndian32(at: Response.senderOffset), created: now,
+                rekeyAfter: rekeyAge(of: peer))
         } catch { return dropped(error == .secretMemoryExhausted ? .outOfMemory : .invalidHandshake) }
         // The index is the session's now.
         peer.initiation = nil
-        for ended in peer.keypairs.add(initiated: keypair) { forget(ended) }
+        for ended in peer.keypairs.add(initiated: keypair, now: now) { forget(ended) }
         received(message.byteCount, &peer, path, now)
         peer.timers.sessionDerived(now)
         completeHandshake(&peer, asInitiator: true, wall)
@@ -84,6 +85,15 @@ extension Device {
         sendKeepalive(&peer, now, wall)
         reschedule(&peer)
         return .handshake(peer.id, .response)
+    }
+
+    /// At what age we ask for new keys after those that come now. Where both ends initiated at once, both would again, for
+    /// ever: the one with the greater key waits for the other.
+    private func rekeyAge(of peer: borrowing Peer) -> Interval {
+        guard peer.keypairs.next != nil, let publicKey, peer.publicKey < publicKey else {
+            return Timers.rekeyAfterTime
+        }
+        return Timers.rekeyAfterTime + Timers.rekeyYieldTime
     }
 
     /// The session that packets are sealed with is confirmed.

@@ -36,10 +36,13 @@ extension Device {
         guard let keypair = unsafe pointer.pointee.keypairs.find(header.receiver) else {
             return dropped(.unknownReceiver)
         }
-        guard keypair.canReceive(now) else { return dropped(.expiredKeypair) }
-        guard unsafe keypair.open(datagram, counter: header.counter) else { return dropped(.invalidTransport) }
-        guard keypair.accept(header.counter) else { return dropped(.replayedCounter) }
-        unsafe receivedTransport(keypair, datagram.count, &pointer.pointee, path, now, wall)
+        let refusal: DropReason? = unsafe keypair._withUnsafeGuaranteedRef { keypair in
+            guard keypair.canReceive(now) else { return .expiredKeypair }
+            guard unsafe keypair.open(datagram, counter: header.counter) else { return .invalidTransport }
+            return keypair.accept(header.counter) ? nil : .replayedCounter
+        }
+        if let refusal { return dropped(refusal) }
+        unsafe receivedTransport(header.receiver, datagram.count, &pointer.pointee, path, now, wall)
         let end = datagram.count - ChaChaPoly.tagSize
         guard end > TransportHeader.size else {
             unsafe reschedule(&pointer.pointee)
@@ -57,17 +60,19 @@ extension Device {
 
     /// What follows from an authentic transport data message, empty or not.
     private mutating func receivedTransport(
-        _ keypair: Keypair, _ size: Int, _ peer: inout Peer, _ path: Path, _ now: MonotonicTime, _ wall: WallTime
+        _ receiver: UInt32, _ size: Int, _ peer: inout Peer, _ path: Path, _ now: MonotonicTime, _ wall: WallTime
     ) {
         received(size, &peer, path, now)
-        if let next = peer.keypairs.next, next === keypair {
-            if let ended = peer.keypairs.confirmNext() { forget(ended) }
+        if let next = peer.keypairs.next, next.localIndex == receiver {
+            for ended in peer.keypairs.confirmNext(now: now) { forget(ended) }
             completeHandshake(&peer, asInitiator: false, wall)
             flush(&peer, now, wall)
         }
         // New keys before the old ones end, where only the other side has something to say (WireGuard paper 6.2).
-        if !peer.timers.hasRekeyedOnReceive, let current = peer.keypairs.current, current.isInitiator,
-            now.since(current.created) >= Timers.rekeyOnReceiveTime
+        if !peer.timers.hasRekeyedOnReceive, let current = unsafe peer.keypairs.sealing,
+            unsafe current._withUnsafeGuaranteedRef({
+                $0.isInitiator && now.since($0.created) >= Timers.rekeyOnReceiveTime
+            })
         {
             peer.timers.hasRekeyedOnReceive = true
             initiate(&peer, isRetry: false, now, wall)

@@ -33,11 +33,13 @@ extension Device {
         guard let path = peer.path else { return dropped(.noPath) }
         let padded = paddedSize(inner.count)
         guard output.count >= padded + TransportHeader.overhead else { return dropped(.bufferTooSmall) }
-        if let keypair = peer.keypairs.current, keypair.canSend(now),
-            let length = unsafe keypair.seal(inner, padded: padded, into: output)
+        if let keypair = unsafe peer.keypairs.sealing,
+            let length = unsafe keypair._withUnsafeGuaranteedRef({ keypair in
+                keypair.canSend(now) ? unsafe keypair.seal(inner, padded: padded, into: output) : nil
+            })
         {
             peer.sentBytes += UInt64(length)
-            sentTransport(keypair, carriesData: true, &peer, now, wall)
+            unsafe keypair._withUnsafeGuaranteedRef { sentTransport($0, carriesData: true, &peer, now, wall) }
             reschedule(&peer)
             return .sealed(peer.id, path, length: length)
         }
@@ -106,7 +108,7 @@ extension Device {
             peer.timers.newHandshake = now + Timers.keepaliveTimeout + Timers.rekeyTimeout + jitter()
         }
         if keypair.sent > Keypair.rekeyAfterMessages
-            || (keypair.isInitiator && now.since(keypair.created) >= Timers.rekeyAfterTime)
+            || (keypair.isInitiator && now.since(keypair.created) >= keypair.rekeyAfter)
         {
             initiate(&peer, isRetry: false, now, wall)
         }

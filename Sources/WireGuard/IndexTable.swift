@@ -1,18 +1,20 @@
 /// Which peer a receiver index is of: an open-addressed table without allocation on look-up.
 ///
 /// The indices are random, so they are their own hash. The zero value is empty. Not safe for concurrent use.
-struct IndexTable {
+package struct IndexTable {
     private struct Entry {
         var index: UInt32
         /// The peer's slot, or negative where the entry is free.
         var slot: Int32
     }
 
+    package init() {}
+
     private var entries: [Entry] = .init(repeating: Entry(index: 0, slot: -1), count: 16)
-    private(set) var count = 0
+    package private(set) var count = 0
 
     /// The slot that `index` was given to, or -1.
-    func slot(of index: UInt32) -> Int32 {
+    package func slot(of index: UInt32) -> Int32 {
         var position = home(index)
         while entries[position].slot >= 0 {
             if entries[position].index == index { return entries[position].slot }
@@ -22,7 +24,7 @@ struct IndexTable {
     }
 
     /// A new index for `slot`, not in use before.
-    mutating func allocate(_ slot: Int32, using random: inout some RandomNumberGenerator) -> UInt32 {
+    package mutating func allocate(_ slot: Int32, using random: inout some RandomNumberGenerator) -> UInt32 {
         // At most half full, so that searches stay short.
         if (count + 1) * 2 > entries.count { grow() }
         while true {
@@ -33,7 +35,7 @@ struct IndexTable {
         }
     }
 
-    mutating func remove(_ index: UInt32) {
+    package mutating func remove(_ index: UInt32) {
         var position = home(index)
         while entries[position].index != index || entries[position].slot < 0 {
             guard entries[position].slot >= 0 else { return }

@@ -1,19 +1,19 @@
 /// What a tunnel needs to know of the packet it carries: family, length and addresses, from its IP header.
-struct InnerPacket {
+package struct InnerPacket {
     /// An address of either family as the 128 bits that `AllowedIPs` looks up: IPv4 is in the top 32 of `high`.
-    struct Address {
-        var high: UInt64
-        var low: UInt64
+    package struct Address {
+        package var high: UInt64
+        package var low: UInt64
     }
 
-    let isIPv6: Bool
+    package let isIPv6: Bool
     /// The packet's length by its header, at most that of the buffer.
-    let length: Int
-    let source: Address
-    let destination: Address
+    package let length: Int
+    package let source: Address
+    package let destination: Address
 
     /// Nil when `packet` has no whole IPv4 or IPv6 header (RFC 791 3.1, RFC 8200 3) or is shorter than that says.
-    init?(_ packet: UnsafeRawBufferPointer) {
+    package init?(_ packet: UnsafeRawBufferPointer) {
         guard packet.count >= 20, let base = packet.baseAddress else { return nil }
         let first = unsafe base.load(as: UInt8.self)
         switch first >> 4 {

@@ -1,3 +1,4 @@
+import AEAD
 package import Noise
 import Sodium
 import Synchronization
@@ -5,8 +6,8 @@ package import Timing
 
 /// The keys of one session: seals and opens transport data messages, and knows when it must not any more.
 ///
-/// Touches nothing of the handshake, so that packets can be moved on other threads than it. `seal` and `open` may run on
-/// any number of threads at once; `accept` on one at a time. Its keys are wiped when the last owner lets it go.
+/// Touches nothing of the handshake, so that packets can be moved on other threads than it: `seal` on one at a time, `open`
+/// and `accept` on one at a time. Its keys are wiped when the last owner lets it go.
 @safe package final class Keypair: @unchecked Sendable {
     // Safe: everything is immutable or atomic but the replay window, which `accept` alone touches.
 
@@ -21,25 +22,28 @@ package import Timing
     package let remoteIndex: UInt32
     package let isInitiator: Bool
     package let created: MonotonicTime
+    /// At what age its initiator asks for new keys: rekeyAfterTime, or a little later.
+    package let rekeyAfter: Interval
 
-    private let sendKey: SecretKey
-    private let receiveKey: SecretKey
+    private let sealing: PacketCipher
+    private let opening: PacketCipher
     private let sendCounter: Atomic<UInt64>
     @exclusivity(unchecked) private var replay = ReplayWindow()
 
     /// `sendCounter` other than 0 is for tests of the limits.
     package init(
         _ keys: consuming TransportKeys, isInitiator: Bool, localIndex: UInt32, remoteIndex: UInt32,
-        created: MonotonicTime, sendCounter: UInt64 = 0
+        created: MonotonicTime, rekeyAfter: Interval = Timers.rekeyAfterTime, sendCounter: UInt64 = 0
     ) {
         self.localIndex = localIndex
         self.remoteIndex = remoteIndex
         self.isInitiator = isInitiator
         self.created = created
+        self.rekeyAfter = rekeyAfter
         self.sendCounter = Atomic(sendCounter)
         let ordered = keys.ordered(isInitiator: isInitiator)
-        sendKey = ordered.send
-        receiveKey = ordered.receive
+        sealing = PacketCipher(ordered.send, seals: true)
+        opening = PacketCipher(ordered.receive, seals: false)
     }
 
     /// How many messages were sealed.
@@ -80,9 +84,7 @@ package import Timing
             unsafe plaintext = UnsafePointer(body)
         }
         unsafe TransportHeader(receiver: remoteIndex, counter: counter).store(to: base)
-        unsafe ChaChaPoly.seal(
-            plaintext, count: padded, additionalData: UnsafeRawBufferPointer(start: nil, count: 0), counter: counter,
-            key: sendKey, into: body)
+        unsafe sealing.seal(plaintext, count: padded, counter: counter, into: body)
         return padded + TransportHeader.overhead
     }
 
@@ -91,9 +93,7 @@ package import Timing
     package func open(_ message: UnsafeMutableRawBufferPointer, counter: UInt64) -> Bool {
         guard message.count >= TransportHeader.minimumSize, let base = message.baseAddress else { return false }
         let body = unsafe (base + TransportHeader.size).assumingMemoryBound(to: UInt8.self)
-        return unsafe ChaChaPoly.open(
-            body, count: message.count - TransportHeader.size,
-            additionalData: UnsafeRawBufferPointer(start: nil, count: 0), counter: counter, key: receiveKey, into: body)
+        return unsafe opening.open(body, count: message.count - TransportHeader.size, counter: counter)
     }
 
     /// Whether `counter`, of a message that `open` accepted, is new. One thread at a time.

@@ -67,56 +67,6 @@ struct PendingInitiation: ~Copyable {
     let state: HandshakeState.Initiator
 }
 
-/// The sessions with a peer: the one that seals, the one before it, whose packets may still come, and the one that we
-/// answered for and that the peer has not used yet.
-struct Keypairs {
-    var current: Keypair?
-    var previous: Keypair?
-    var next: Keypair?
-
-    func find(_ index: UInt32) -> Keypair? {
-        if let current, current.localIndex == index { return current }
-        if let previous, previous.localIndex == index { return previous }
-        if let next, next.localIndex == index { return next }
-        return nil
-    }
-
-    /// Takes in a session that we initiated, which is confirmed by the response. Returns those that end.
-    mutating func add(initiated keypair: Keypair) -> [Keypair] {
-        let ended: [Keypair?]
-        if let next {
-            // Both ends initiated at once: theirs may be in use from now on.
-            ended = [previous, current]
-            previous = next
-        } else {
-            ended = [previous]
-            previous = current
-        }
-        next = nil
-        current = keypair
-        return ended.compactMap { $0 }
-    }
-
-    /// Takes in a session that we answered for: its initiator must use it first. Returns those that end.
-    mutating func add(answered keypair: Keypair) -> [Keypair] {
-        let ended = [next, previous]
-        next = keypair
-        previous = nil
-        return ended.compactMap { $0 }
-    }
-
-    /// Makes `next`, which a packet has come for, the current one. Returns the one that ends.
-    mutating func confirmNext() -> Keypair? {
-        let ended = previous
-        previous = current
-        current = next
-        next = nil
-        return ended
-    }
-
-    var all: [Keypair] { [current, previous, next].compactMap { $0 } }
-}
-
 /// Packets that wait for a session, at most 128: then the oldest goes.
 struct PacketQueue {
     static let limit = 128

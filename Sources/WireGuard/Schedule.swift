@@ -1,10 +1,10 @@
-import Timing
+package import Timing
 
 /// Which peer's timers to look at next: a binary heap of times, at most one a slot.
 ///
 /// A peer whose timers moved to later stays where it is and is looked at too early once, so that packets seldom touch the
 /// heap. The zero value is empty. Not safe for concurrent use.
-struct Schedule {
+package struct Schedule {
     private struct Entry {
         var time: MonotonicTime
         var slot: Int32
@@ -14,11 +14,13 @@ struct Schedule {
     /// By slot, where in the heap it is, or -1.
     private var positions: [Int32] = []
 
+    package init() {}
+
     /// The first time at which something may be due.
-    var earliest: MonotonicTime { heap.first?.time ?? .never }
+    package var earliest: MonotonicTime { heap.first?.time ?? .never }
 
     /// Looks at `slot` at `time` and not when it was said before.
-    mutating func set(_ slot: Int32, to time: MonotonicTime) {
+    package mutating func set(_ slot: Int32, to time: MonotonicTime) {
         while positions.count <= Int(slot) { positions.append(-1) }
         let position = Int(positions[Int(slot)])
         guard position < 0 else {
@@ -33,13 +35,13 @@ struct Schedule {
     }
 
     /// The slot to look at, taken out; nil when nothing is due at `now`.
-    mutating func popDue(_ now: MonotonicTime) -> Int32? {
+    package mutating func popDue(_ now: MonotonicTime) -> Int32? {
         guard let first = heap.first, first.time <= now else { return nil }
         remove(first.slot)
         return first.slot
     }
 
-    mutating func remove(_ slot: Int32) {
+    package mutating func remove(_ slot: Int32) {
         guard Int(slot) < positions.count, positions[Int(slot)] >= 0 else { return }
         let position = Int(positions[Int(slot)])
         positions[Int(slot)] = -1

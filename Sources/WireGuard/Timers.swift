@@ -6,6 +6,8 @@ package import Timing
 package struct Timers {
     /// An initiator asks for new keys once its session is this old.
     package static var rekeyAfterTime: Interval { .seconds(120) }
+    /// Where both ends initiated at once, one of them leaves the next handshake to the other for so long.
+    package static var rekeyYieldTime: Interval { .seconds(10) }
     /// A session this old neither seals nor opens.
     package static var rejectAfterTime: Interval { .seconds(180) }
     /// Without an answer for so long, a handshake is given up.

@@ -49,6 +49,7 @@ enum Program {
             defer { sandbox.tearDown() }
             return try body(sandbox) ? 0 : 1
         } catch {
+            Interruption.waitIfInterrupted()
             complain("\(error)")
             return 1
         }

@@ -84,7 +84,8 @@ extension EndToEnd {
                 try expectRefusal(mesh, b, token: token, name: "pod-a", saying: ["name pod-a is held by another"])
                 #expect(try mesh.status(of: a).ready)
                 // The holder leaves; then the name is free.
-                #expect(try mesh.warren("leave", in: a).succeeded)
+                let left = try mesh.warren("leave", in: a)
+                #expect(left.succeeded, "\(left.text)")
                 try mesh.startSidecar(b, token: token, name: "pod-a")
                 try mesh.waitReady(b)
             }

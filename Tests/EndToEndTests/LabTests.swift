@@ -45,7 +45,7 @@ extension EndToEnd {
             let place = try sandbox.namespace("place")
             _ = try place.spawn(["sleep", "1000"])
             sandbox.keep()
-            #expect(Sandbox.remains(of: sandbox.name).count == 3)
+            try waitUntil("namespace, process and folder", timeout: 5) { Sandbox.remains(of: sandbox.name).count == 3 }
             #expect(Sandbox.purge().contains(sandbox.name))
             #expect(Sandbox.remains(of: sandbox.name) == [])
         }

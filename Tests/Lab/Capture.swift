@@ -19,8 +19,8 @@ package final class Capture {
         }
     }
 
-    /// Ends the capture and returns the packets' bytes, from the link's header on.
-    package func stop() throws -> [Data] {
+    /// Ends the capture and returns the packets.
+    package func stop() throws -> [CapturedPacket] {
         usleep(150_000)
         process.signal(SIGINT)
         _ = try process.wait(timeout: 5)
@@ -29,25 +29,35 @@ package final class Capture {
     }
 
     /// The records of a little-endian pcap file (pcap-savefile(5)): 24 bytes of header, then for each packet its time
-    /// (8 bytes), captured length (4), original length (4) and bytes.
-    static func packets(of file: Data) throws(LabError) -> [Data] {
+    /// (seconds and microseconds, 4 bytes each), captured length (4), original length (4) and bytes.
+    static func packets(of file: Data) throws(LabError) -> [CapturedPacket] {
+        let file = Data(file)
         guard file.count >= 24 else { throw .unexpected("the capture is empty") }
-        var packets: [Data] = []
-        var offset = file.startIndex + 24
-        while offset + 16 <= file.endIndex {
-            let length = (0..<4).reduce(0) { $0 | Int(file[offset + 8 + $1]) << (8 * $1) }
-            guard offset + 16 + length <= file.endIndex else { break }
-            packets.append(file[(offset + 16)..<(offset + 16 + length)])
+        func number(_ offset: Int) -> Int { (0..<4).reduce(0) { $0 | Int(file[offset + $1]) << (8 * $1) } }
+        var packets: [CapturedPacket] = []
+        var offset = 24
+        while offset + 16 <= file.count {
+            let length = number(offset + 8)
+            guard offset + 16 + length <= file.count else { break }
+            let time = Double(number(offset)) + Double(number(offset + 4)) / 1e6
+            packets.append(CapturedPacket(time: time, bytes: Data(file[(offset + 16)..<(offset + 16 + length)])))
             offset += 16 + length
         }
         return packets
     }
 }
 
-extension [Data] {
+/// One packet as it was on a link, from the link's header on.
+package struct CapturedPacket: Sendable {
+    /// Seconds since 1970.
+    package let time: Double
+    package let bytes: Data
+}
+
+extension [CapturedPacket] {
     /// How many packets contain `text`.
     package func count(containing text: String) -> Int {
         let needle = Data(text.utf8)
-        return count { $0.range(of: needle) != nil }
+        return count { $0.bytes.range(of: needle) != nil }
     }
 }

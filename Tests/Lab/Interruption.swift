@@ -21,6 +21,13 @@ package enum Interruption {
     private static let pipeEnds = Pipe()
     private static let actions = Mutex<[@Sendable () -> Void]>([])
     private static let watcher: Void = startWatcher()
+    private static let hasBegun = Atomic(false)
+
+    /// Does not return when a signal came: the thread that cleans up ends the program. To be called when something
+    /// fails, which may be because it is being cleaned away.
+    package static func waitIfInterrupted() {
+        while hasBegun.load(ordering: .sequentiallyConsistent) { pause() }
+    }
 
     /// Runs `action` when a signal comes, after those given before.
     package static func cleanUp(_ action: @escaping @Sendable () -> Void) {
@@ -40,6 +47,7 @@ package enum Interruption {
             var byte: UInt8 = 0
             while unsafe read(reader, &byte, 1) != 1 {}
             let number = Int32(byte)
+            hasBegun.store(true, ordering: .sequentiallyConsistent)
             for action in actions.withLock({ $0 }) { action() }
             signal(number, SIG_DFL)
             kill(getpid(), number)

@@ -25,9 +25,12 @@ extension Sandbox {
             inputPath = path("\(name).in")
             try writeText(input, to: inputPath, mode: 0o600)
         }
-        return try ChildProcess(
-            words, environment: Self.environment.merging(environment) { $1 }, input: inputPath,
-            output: path("\(name).out"), error: path("\(name).err"))
+        let (outputPath, errorPath) = (path("\(name).out"), path("\(name).err"))
+        return try start {
+            try ChildProcess(
+                words, environment: Self.environment.merging(environment) { $1 }, input: inputPath,
+                output: outputPath, error: errorPath)
+        }
     }
 
     /// Runs `words` to the end and returns what it left, whatever its status; throws past `timeout` seconds.

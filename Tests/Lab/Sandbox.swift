@@ -15,6 +15,7 @@ package final class Sandbox: Sendable {
     package let folder: String
     private let lock: Int32
     private let state = Mutex(State())
+    private let ending = Mutex(())
 
     private struct State {
         var isClosed = false
@@ -56,33 +57,50 @@ package final class Sandbox: Sendable {
 
     /// A new network namespace `NAME-ROLE` with its loopback up. Throws `.busy` once torn down.
     package func namespace(_ role: String) throws -> Namespace {
-        if state.withLock({ $0.isClosed }) { throw LabError.busy("\(name) was taken down") }
         let namespace = Namespace(sandbox: self, name: "\(name)-\(role)")
         try run("ip", "netns", "add", namespace.name)
         try run("ip", "-n", namespace.name, "link", "set", "lo", "up")
         return namespace
     }
 
-    /// Kills every process in the sandbox's namespaces and removes namespaces and folder. Idempotent; any thread.
+    /// Kills every process in the sandbox's namespaces and removes namespaces and folder. Idempotent; any thread, and
+    /// when it returns all is gone, whichever thread did it.
     package func tearDown() {
-        let wasClosed = state.withLock { state in
-            defer { state.isClosed = true }
-            return state.isClosed
+        ending.withLock { _ in
+            guard closeDoor() else { return }
+            // What another thread has just started may still be making something.
+            let deadline = Clock.now + 10
+            repeat {
+                Self.erase(name)
+                usleep(20_000)
+            } while !Self.remains(of: name).isEmpty && Clock.now < deadline
+            close(lock)
+            removeFile(Self.lockPath(name))
+            unsafe rmdir(Self.root)
         }
-        if wasClosed { return }
-        Self.erase(name)
-        close(lock)
-        removeFile(Self.lockPath(name))
-        unsafe rmdir(Self.root)
     }
 
     /// Leaves everything in place for a person to look at; `purge` removes it later.
     package func keep() {
-        let wasClosed = state.withLock { state in
-            defer { state.isClosed = true }
-            return state.isClosed
+        ending.withLock { _ in
+            if closeDoor() { close(lock) }
         }
-        if !wasClosed { close(lock) }
+    }
+
+    /// Nothing is started from now on; false when that was so already.
+    private func closeDoor() -> Bool {
+        state.withLock { state in
+            defer { state.isClosed = true }
+            return !state.isClosed
+        }
+    }
+
+    /// Runs `start`, which starts a process, unless the sandbox is taken down: then throws `.busy`.
+    func start<Value>(_ start: () throws -> sending Value) throws -> Value {
+        try state.withLock { state in
+            if state.isClosed { throw LabError.busy("\(name) was taken down") }
+            return try start()
+        }
     }
 
     deinit { tearDown() }

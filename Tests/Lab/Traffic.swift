@@ -39,7 +39,7 @@ package enum Traffic {
         let process = try server.spawn(["socat", "\(listen)-LISTEN:7007,bind=\(bind),fork", "EXEC:cat"])
         defer { process.stop() }
         try server.waitListening(udp: 7007, process)
-        let output = try client.result(of: ["socat", "-t", "1", "-", "\(connect):7007"], input: message)
+        let output = try client.result(of: ["socat", "-t", "0.3", "-", "\(connect):7007"], input: message)
         return output.standardOutput
     }
 

@@ -53,6 +53,15 @@ package struct Underlay: Sendable {
         try router(of: site).run("conntrack", "-F")
     }
 
+    /// From now on the sites' routers cannot reach each other, as behind firewalls: only the hub is left.
+    package func separateSites() throws {
+        for (from, to) in [(Plan.siteA, Plan.siteB), (Plan.siteB, Plan.siteA)] {
+            try wan.run(
+                "nft", "insert", "rule", "ip", "internet", "forward", "ip", "saddr", from.publicAddress, "ip", "daddr",
+                to.publicAddress, "drop")
+        }
+    }
+
     /// How many packets with a private address reached the Internet: not 0 means that a NAT leaks.
     package func privatePackets() throws -> Int {
         let text = try wan.run("nft", "list", "counter", "ip", "internet", "private")

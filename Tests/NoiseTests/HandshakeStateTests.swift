@@ -55,7 +55,8 @@ import Testing
         var responder = try ends.receive(initiation)
         let remoteStatic = responder.remoteStatic
         #expect(remoteStatic == initiatorPublic)
-        let payload = try unsafe responder.readPayload(initiation: initiation.span.bytes, staticStatic: ends.staticStatic)
+        let payload = try unsafe responder.readPayload(
+            initiation: initiation.span.bytes, staticStatic: ends.staticStatic)
         #expect(text(payload) == Cacophony.payloads[0])
 
         var response: [UInt8] = []

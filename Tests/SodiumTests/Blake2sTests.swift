@@ -62,7 +62,8 @@ import Testing
     @Test func `the keyed vectors of the reference implementation match`() {
         let key = [UInt8](0..<32)
         #expect(
-            Hexadecimal.encode(hash([], key: key)) == "48a8997da407876b3d79c0d92325ad3b89cbb754d86ab71aee047ad345fd2c49")
+            Hexadecimal.encode(hash([], key: key)) == "48a8997da407876b3d79c0d92325ad3b89cbb754d86ab71aee047ad345fd2c49"
+        )
         #expect(
             Hexadecimal.encode(hash([UInt8](0..<255), key: key))
                 == "3fb735061abc519dfe979e54c1ee5bfad0a9d858b3315bad34bde999efd724dd")

@@ -127,7 +127,9 @@ private func bytes(_ text: String) throws -> [UInt8] { try #require(Hexadecimal.
     // draft-irtf-cfrg-xchacha-03 appendix A.3.1
     private static let key = [UInt8](0x80..<0xa0)
     private static let nonce = [UInt8](0x40..<0x58)
-    private static let additionalData: [UInt8] = [0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7]
+    private static let additionalData: [UInt8] = [
+        0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7,
+    ]
     private static let plaintext = Array(
         ("Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would "
             + "be it.").utf8)

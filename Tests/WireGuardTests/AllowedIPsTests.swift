@@ -1,14 +1,14 @@
 import Addressing
 import Testing
-
-@testable import WireGuard
+import WireGuard
 
 @Suite struct AllowedIPsTests {
     @Test func `the longest prefix wins`() throws {
         var table = AllowedIPs()
-        for (owner, text) in ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "::/0", "fd00::/8", "fd00::1/128"]
-            .enumerated()
-        {
+        for (owner, text) in [
+            "0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "::/0", "fd00::/8", "fd00::1/128",
+        ]
+        .enumerated() {
             table.insert(try prefix(text), for: owner)
         }
         let expected = [

@@ -106,7 +106,9 @@ final class Node {
     func outputs() -> [Output] { device.drainOutputs() }
     func events() -> [Event] { device.drainEvents() }
 
-    func shakeHands(with other: Node) throws { device.startHandshake(try peer(other), now: clock.now, wall: clock.wall) }
+    func shakeHands(with other: Node) throws {
+        device.startHandshake(try peer(other), now: clock.now, wall: clock.wall)
+    }
     func keepalive(to other: Node) throws { device.sendKeepalive(try peer(other), now: clock.now, wall: clock.wall) }
 
     func snapshot(of other: Node) throws -> PeerSnapshot {

@@ -37,7 +37,10 @@ import WireGuard
             case 70: next += UInt64.random(in: 1...20_000, using: &random)
             default: break
             }
-            let counter = next - min(next, [0, 0, .random(in: 0...300, using: &random), .random(in: 0...9000, using: &random)][step % 4])
+            let counter =
+                next
+                - min(
+                    next, [0, 0, .random(in: 0...300, using: &random), .random(in: 0...9000, using: &random)][step % 4])
             let expected = !seen.contains(counter) && (counter > greatest || greatest - counter < 8192)
             let accepted = window.accept(counter)
             guard accepted == expected else {

@@ -1,9 +1,7 @@
 import Addressing
-import Sodium
 import Testing
 import Timing
-
-@testable import WireGuard
+import WireGuard
 
 @Suite struct IndexTableTests {
     /// Draws from few numbers, so that indices collide.
@@ -72,37 +70,6 @@ import Timing
     }
 }
 
-@Suite struct PeerTableTests {
-    private func insert(_ table: inout PeerTable, key: UInt8) throws -> PeerID {
-        let id = table.nextID()
-        let publicKey = try #require(Bytes32([UInt8](repeating: key, count: 32)))
-        table.insert(Peer(id: id, publicKey: publicKey, presharedKey: try SecretKey()))
-        return id
-    }
-
-    @Test func `slots are used again, and old ids find nobody`() throws {
-        try Libsodium.initialize()
-        var table = PeerTable()
-        var ids: [PeerID] = []
-        for key in 0..<20 { ids.append(try insert(&table, key: UInt8(key))) }
-        for (key, id) in ids.enumerated() {
-            let first = unsafe table.pointer(id)?.pointee.publicKey.bytes.first
-            #expect(first == UInt8(key))
-        }
-        table.remove(ids[3].index)
-        let (isGone, slots) = (unsafe table.pointer(ids[3]) == nil, table.slots)
-        #expect(isGone && slots.count == 19)
-        let again = try insert(&table, key: 99)
-        #expect(again.index == ids[3].index && again != ids[3])
-        let isStillGone = unsafe table.pointer(ids[3]) == nil
-        #expect(isStillGone)
-        for id in [PeerID(index: -1, generation: 1), PeerID(index: 99, generation: 1), PeerID(index: 0, generation: 0)] {
-            let isNobody = unsafe table.pointer(id) == nil
-            #expect(isNobody)
-        }
-    }
-}
-
 @Suite struct InnerPacketTests {
     private func parse(_ bytes: [UInt8]) -> InnerPacket? { unsafe bytes.withUnsafeBytes { unsafe InnerPacket($0) } }
 
@@ -119,7 +86,9 @@ import Timing
         for whole in [try packet(from: "10.0.0.1", to: "10.0.0.2"), try packet(from: "fd00::1", to: "fd00::2")] {
             for count in whole.indices { #expect(parse(Array(whole.prefix(count))) == nil) }
             for version in UInt8(0)..<16 where version != whole[0] >> 4 {
-                #expect(version == 4 && whole.count >= 40 || parse([version << 4 | whole[0] & 15] + whole.dropFirst()) == nil)
+                #expect(
+                    version == 4 && whole.count >= 40
+                        || parse([version << 4 | whole[0] & 15] + whole.dropFirst()) == nil)
             }
         }
         var v4 = try packet(from: "10.0.0.1", to: "10.0.0.2", payload: [UInt8](repeating: 0, count: 40))
