@@ -42,6 +42,7 @@ const unsigned long CLinux_TUNSETIFF = TUNSETIFF, CLinux_TUNGETIFF = TUNGETIFF, 
 
 int CLinux_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
 int CLinux_open(const char *path, int flags, unsigned int mode) { return open(path, flags, mode); }
+int CLinux_openat(int folder, const char *path, int flags, unsigned int mode) { return openat(folder, path, flags, mode); }
 int CLinux_fcntl(int fd, int command, long argument) { return fcntl(fd, command, argument); }
 const int CLinux_PR_SET_DUMPABLE = PR_SET_DUMPABLE, CLinux_PR_SET_NO_NEW_PRIVS = PR_SET_NO_NEW_PRIVS,
           CLinux_PR_GET_NO_NEW_PRIVS = PR_GET_NO_NEW_PRIVS, CLinux_PR_SET_PDEATHSIG = PR_SET_PDEATHSIG;

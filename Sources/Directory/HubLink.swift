@@ -34,6 +34,8 @@ package struct HubLink: Sendable {
         // The pin decides (`verify` below), so that no certificate store is needed or asked.
         configuration.certificateVerification = .noHostnameVerification
         configuration.trustRoots = .certificates([])
+        // A hub that is gone does not answer a goodbye, and an agent that ends must not wait for it.
+        configuration.shutdownTimeout = .milliseconds(500)
         do { context = try NIOSSLContext(configuration: configuration) } catch {
             throw .unreachable(address, reason: "TLS configuration: \(error)")
         }
@@ -49,47 +51,73 @@ package struct HubLink: Sendable {
         return Bytes32(Blake2b.hash(key)) ?? .zero
     }
 
+    private typealias Negotiation = NIOTypedApplicationProtocolNegotiationHandler<Connection>
+
+    /// Returns at once when the task is cancelled, however long name resolution and the server take.
     package func connect() async throws(DirectoryError) -> Connection {
-        let isWrongPin = Flag()
+        let attempt = Attempt()
+        let loop = group.next()
+        let promise = loop.makePromise(of: Connection.self)
         do {
-            let negotiated = try await ClientBootstrap(group: group)
-                .connectTimeout(Self.connectTimeout)
-                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-                .connect(host: address.host, port: Int(address.port)) { channel in
-                    channel.eventLoop.makeCompletedFuture { try configure(channel, isWrongPin) }
-                }
-            return try await negotiated.get()
+            return try await withTaskCancellationHandler {
+                start(attempt, on: loop).cascade(to: promise)
+                return try await promise.futureResult.get()
+            } onCancel: {
+                attempt.isAbandoned.set()
+                // On the loop, where no connection is made between the two.
+                loop.execute { promise.fail(CancellationError()) }
+            }
         } catch let error as DirectoryError {
             throw error
         } catch {
-            if isWrongPin.isSet { throw .wrongPin(address) }
+            if attempt.isWrongPin.isSet { throw .wrongPin(address) }
             throw .unreachable(address, reason: Self.reason(error))
         }
     }
 
-    private func configure(_ channel: any Channel, _ isWrongPin: Flag) throws -> EventLoopFuture<Connection> {
+    private func start(_ attempt: Attempt, on loop: any EventLoop) -> EventLoopFuture<Connection> {
+        ClientBootstrap(group: loop)
+            .connectTimeout(Self.connectTimeout)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try configure(channel, attempt) }
+            }
+            .connect(host: address.host, port: Int(address.port))
+            .flatMap { channel in
+                do {
+                    return try channel.pipeline.syncOperations.handler(type: Negotiation.self).protocolNegotiationResult
+                } catch { return loop.makeFailedFuture(error) }
+            }
+    }
+
+    private func configure(_ channel: any Channel, _ attempt: Attempt) throws {
         let (pin, counters) = (pin, counters)
         let verify: NIOSSLCustomVerificationCallback = { certificates, promise in
             let isRight = certificates.first.flatMap { try? Self.pin(of: $0) } == pin
-            if !isRight { isWrongPin.set() }
+            if !isRight { attempt.isWrongPin.set() }
             promise.succeed(isRight ? .certificateVerified : .failed)
         }
         let name = address.host.contains(":") || address.host.last?.isNumber == true ? nil : address.host
         let pipeline = channel.pipeline.syncOperations
         try pipeline.addHandler(
             NIOSSLClientHandler(context: context, serverHostname: name, customVerificationCallback: verify))
-        let negotiation = NIOTypedApplicationProtocolNegotiationHandler<Connection> { result, channel in
+        let negotiation = Negotiation { result, channel in
             channel.eventLoop.makeCompletedFuture {
-                guard case .negotiated(Self.applicationProtocol) = result else {
-                    throw DirectoryError.protocolViolation("no ALPN \(Self.applicationProtocol)")
+                do {
+                    if attempt.isAbandoned.isSet { throw CancellationError() }
+                    guard case .negotiated(Self.applicationProtocol) = result else {
+                        throw DirectoryError.protocolViolation("no ALPN \(Self.applicationProtocol)")
+                    }
+                    return try Self.wrap(channel, counters: counters)
+                } catch {
+                    channel.close(promise: nil)
+                    throw error
                 }
-                return try Self.wrap(channel, counters: counters)
             }
         }
         try pipeline.addHandler(negotiation)
         let deadline = channel.eventLoop.scheduleTask(in: Self.connectTimeout) { channel.close(promise: nil) }
         negotiation.protocolNegotiationResult.whenComplete { _ in deadline.cancel() }
-        return negotiation.protocolNegotiationResult
     }
 
     private static func wrap(_ channel: any Channel, counters: FrameCounters) throws -> Connection {
@@ -111,6 +139,12 @@ package struct HubLink: Sendable {
         case is NIOSSLError, is BoringSSLError: return "TLS handshake failed"
         default: return "\(error)"
         }
+    }
+
+    /// What is found out about one connection while it is made.
+    private final class Attempt: Sendable {
+        let isWrongPin = Flag()
+        let isAbandoned = Flag()
     }
 
     private final class Flag: Sendable {

@@ -9,8 +9,7 @@ package final class ConnectionLimits: Sendable {
         package var total = 16384
         /// Many agents share one address behind a NAT.
         package var perSource = 1024
-        package var newPerSecond = 50.0
-        package var newBurst = 500.0
+        package var new = TokenBucket.Limit(perSecond: 50, burst: 500)
 
         package init() {}
     }
@@ -35,12 +34,12 @@ package final class ConnectionLimits: Sendable {
         let key = Self.source(address)
         return state.withLock { state in
             guard state.open < bounds.total else { return false }
-            if state.sources.count > bounds.total { Self.prune(&state, now) }
+            if state.sources.count > bounds.total { prune(&state, now) }
             var source =
                 state.sources[key]
-                ?? Source(rate: TokenBucket(rate: bounds.newPerSecond, burst: bounds.newBurst, now: now))
+                ?? Source(rate: TokenBucket(full: bounds.new, now: now))
             defer { state.sources[key] = source }
-            guard source.open < bounds.perSource, source.rate.tryTake(now: now) else { return false }
+            guard source.open < bounds.perSource, source.rate.take(1, limit: bounds.new, now: now) else { return false }
             source.open += 1
             state.open += 1
             return true
@@ -53,14 +52,15 @@ package final class ConnectionLimits: Sendable {
             guard var source = state.sources[key], source.open > 0 else { return }
             source.open -= 1
             state.open -= 1
-            state.sources[key] = source.open == 0 && source.rate.isFull(now: now) ? nil : source
+            state.sources[key] = source.open == 0 && source.rate.isFull(limit: bounds.new, now: now) ? nil : source
         }
     }
 
     package var openConnections: Int { state.withLock { $0.open } }
 
-    private static func prune(_ state: inout State, _ now: MonotonicTime) {
-        for (key, var source) in state.sources where source.open == 0 && source.rate.isFull(now: now) {
+    private func prune(_ state: inout State, _ now: MonotonicTime) {
+        for (key, var source) in state.sources where source.open == 0 && source.rate.isFull(limit: bounds.new, now: now)
+        {
             state.sources[key] = nil
         }
     }

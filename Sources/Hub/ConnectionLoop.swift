@@ -11,8 +11,8 @@ package import Timing
 /// sends, or does not read its answers is let go of.
 package struct ConnectionLoop: Sendable {
     /// For each connection, in all and for signals.
-    static let requests = (rate: 200.0, burst: 1000.0)
-    static let signals = (rate: 50.0, burst: 200.0)
+    static let requests = TokenBucket.Limit(perSecond: 200, burst: 1000)
+    static let signals = TokenBucket.Limit(perSecond: 50, burst: 200)
     static let proofTimeout = TimeAmount.seconds(30)
 
     let authority: AuthorityService?
@@ -110,15 +110,16 @@ package struct ConnectionLoop: Sendable {
         var signals: TokenBucket
 
         init(now: MonotonicTime) {
-            requests = TokenBucket(
-                rate: ConnectionLoop.requests.rate, burst: ConnectionLoop.requests.burst, now: now)
-            signals = TokenBucket(rate: ConnectionLoop.signals.rate, burst: ConnectionLoop.signals.burst, now: now)
+            requests = TokenBucket(full: ConnectionLoop.requests, now: now)
+            signals = TokenBucket(full: ConnectionLoop.signals, now: now)
         }
 
         /// How long to wait before this message is looked at; nil for not at all.
         mutating func take(_ message: Message, now: MonotonicTime) -> Interval? {
-            var delay = requests.take(now: now)
-            if case .signal = message { delay = max(delay, signals.take(now: now)) }
+            var delay = requests.takeAhead(1, limit: ConnectionLoop.requests, now: now)
+            if case .signal = message {
+                delay = max(delay, signals.takeAhead(1, limit: ConnectionLoop.signals, now: now))
+            }
             return delay == .zero ? nil : delay
         }
     }

@@ -15,10 +15,10 @@ final class AgentMembership: Sendable {
     private let identity: Identity
     private let name: String
     private let logger: Logger
-    private let lastSequence = Mutex<UInt64>(0)
+    private let sequence = Mutex(AnnouncementSequence())
 
     init(
-        token: consuming JoinToken, folder: StateFolder, identity: Identity, name: String, logger: Logger
+        token: consuming JoinToken, folder: consuming StateFolder, identity: Identity, name: String, logger: Logger
     ) {
         verifier = RecordVerifier(mesh: token.mesh, authorityKey: token.authorityKey)
         mesh = token.mesh
@@ -42,7 +42,8 @@ final class AgentMembership: Sendable {
                 try folder.store(credential: admission.credential.text)
                 guard Set(admission.credential.addresses) == Set(addresses) else {
                     throw SidecarError.hub(
-                        "the hub's credential is for \(admission.credential.addresses), but the interface has \(addresses); release the old address with `warren-hub release`, or give the agent a new state folder")
+                        "the hub's credential is for \(admission.credential.addresses), but the interface has \(addresses); release the old address with `warren-hub release`, or give the agent a new state folder"
+                    )
                 }
                 let skew = admission.hubTime.seconds - WallTime.now().seconds
                 if abs(skew) > 30 { logger.warning("this clock and the hub's are \(skew) s apart: set the time") }
@@ -59,8 +60,14 @@ final class AgentMembership: Sendable {
         }
     }
 
-    func renew() async throws(DirectoryError) -> AuthorityClient.Admission {
-        try await client().renew(identity: identity)
+    /// Renews the credential, or joins anew where the hub has let the old one go meanwhile.
+    func renew(_ addresses: [IPAddress]) async throws(DirectoryError) -> AuthorityClient.Admission {
+        let admission = try await attempt(addresses)
+        guard Set(admission.credential.addresses) == Set(addresses) else {
+            throw .protocolViolation(
+                "a credential for \(admission.credential.addresses), but the interface has \(addresses)")
+        }
+        return admission
     }
 
     func leave() async throws(DirectoryError) {
@@ -70,16 +77,15 @@ final class AgentMembership: Sendable {
 
     func store(_ credential: Credential) throws(SidecarError) { try folder.store(credential: credential.text) }
 
-    /// A fresh announcement, above all before it: the sequence number is the time in milliseconds, so that a restart
-    /// without memory is above too, unless the directory knows a higher one.
+    /// A fresh announcement, above all before it and above `known`.
+    ///
+    /// - Throws: `.staleSequence` when `known` can't be ours.
     func announcement(
         key: X25519.PublicKey, relays: [MeshInfo.Relay], above known: UInt64 = 0
     ) throws(MembershipError) -> Announcement {
         let wall = WallTime.now()
-        let time = UInt64(wall.seconds) * 1000 + UInt64(wall.nanoseconds / 1_000_000)
-        let sequence = lastSequence.withLock { last in
-            last = max(time, last + 1, known + 1)
-            return last
+        guard let sequence = sequence.withLock({ $0.next(at: wall, above: known) }) else {
+            throw .staleSequence(known: known, got: UInt64(clamping: wall.seconds))
         }
         let expires = WallTime(seconds: wall.seconds + Credential.lifetime)
         return try Announcement(

@@ -33,7 +33,8 @@ final class AgentRun: Sendable {
     }
 
     init(
-        _ configuration: SidecarConfiguration, _ membership: AgentMembership, _ status: AgentStatus, _ identity: Identity,
+        _ configuration: SidecarConfiguration, _ membership: AgentMembership, _ status: AgentStatus,
+        _ identity: Identity,
         _ device: consuming PodInterface.Device, _ logger: Logger
     ) {
         self.configuration = configuration
@@ -75,7 +76,8 @@ final class AgentRun: Sendable {
             state.hubDetail = ""
         }
         logger.info(
-            "joined mesh \(membership.mesh) as \(admission.credential.name); credential until \(admission.credential.expires.seconds)")
+            "joined mesh \(membership.mesh) as \(admission.credential.name); credential until \(admission.credential.expires.seconds)"
+        )
         let (events, sink) = AsyncStream<PeeringEvent>.makeStream(bufferingPolicy: .bufferingNewest(4096))
         let (tunnel, publicKey) = try startTunnel(admission, sink)
         let directory = DirectoryClient(
@@ -84,7 +86,8 @@ final class AgentRun: Sendable {
         joined.withLock {
             $0 = Joined(tunnel: tunnel, directory: directory, publicKey: publicKey, mesh: admission.mesh)
         }
-        let talk = AgentTalk(run: self, tunnel: tunnel, directory: directory, mesh: admission.mesh, publicKey: publicKey)
+        let talk = AgentTalk(
+            run: self, tunnel: tunnel, directory: directory, mesh: admission.mesh, publicKey: publicKey)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await Self.runThread(tunnel) }
             group.addTask { await directory.run() }

@@ -14,9 +14,6 @@ struct AgentTalk: Sendable {
     let mesh: MeshInfo
     let publicKey: X25519.PublicKey
 
-    /// Lookups of the pod's destinations at the same time; more wait.
-    static let lookupLimit = 64
-
     // MARK: From the directory
 
     func follow(_ events: AsyncStream<DirectoryEvent>) async {
@@ -53,7 +50,8 @@ struct AgentTalk: Sendable {
     private func sayReady() {
         let after = MonotonicTime.now().since(run.status.started)
         run.logger.notice(
-            "ready after \(Int(after.milliseconds)) ms: \(run.status.now.name) at \(run.interfaceAddresses.map(\.description).joined(separator: " "))")
+            "ready after \(Int(after.milliseconds)) ms: \(run.status.now.name) at \(run.interfaceAddresses.map(\.description).joined(separator: " "))"
+        )
     }
 
     // MARK: From the tunnel
@@ -68,7 +66,7 @@ struct AgentTalk: Sendable {
         let logger = run.logger
         switch event {
         case .lookUp(let address): group.addTask { await lookUp(address) }
-        case .subscribe(let id): group.addTask { _ = try? await directory.lookup(.id(id)) }
+        case .refresh(let id): group.addTask { await refresh(id) }
         case .forget(let id): group.addTask { await directory.forget(id) }
         case .signal(let id, let payload): group.addTask { try? await directory.signal(to: id, payload) }
         case .verified(let id):
@@ -78,7 +76,8 @@ struct AgentTalk: Sendable {
                 if run.status.change({ state in state.waitingFor.removeAll { $0 == name } }) { sayReady() }
             }
         case .path(_, let name, let path, let after):
-            logger.info("\(name): \(path.map(\.description) ?? "no path"), \(Int(after.milliseconds)) ms after it was learned")
+            logger.info(
+                "\(name): \(path.map(\.description) ?? "no path"), \(Int(after.milliseconds)) ms after it was learned")
         case .relay(let isUp, let detail):
             logger.info("relay \(isUp ? "up" : "down"): \(detail)")
             run.status.change { state in
@@ -98,7 +97,8 @@ struct AgentTalk: Sendable {
     private func lookUp(_ address: IPAddress) async {
         var record: VerifiedRecord?
         do { record = try await directory.lookup(.address(address)) } catch {
-            run.logger.warning("look up \(address): \(error)")
+            // The application gets an ICMP error, and the status says how the hub is: no line for each packet.
+            run.logger.debug("look up \(address): \(error)")
         }
         let found = record
         tunnel.perform { core, peering in
@@ -106,47 +106,69 @@ struct AgentTalk: Sendable {
         }
     }
 
+    /// Takes over the newest record of a peer; the directory pushes those that follow.
+    private func refresh(_ id: AgentID) async {
+        guard let record = try? await directory.lookup(.id(id)) else { return }
+        tunnel.perform { core, peering in peering.updated(record, &core, now: .now(), wall: .now()) }
+    }
+
     // MARK: By the clock
 
     /// Publishes a fresh announcement and gives the tunnel the same, for introductions.
     func announce(_ credential: Credential?, above known: UInt64 = 0) async {
         guard let credential else { return }
-        do {
-            let announcement = try run.membership.announcement(key: publicKey, relays: mesh.relays, above: known)
-            let parts = [
-                Introduction.credential(Array(credential.text.utf8)),
-                Introduction.announcement(Array(announcement.text.utf8)),
-            ].map { $0.encode() }
-            tunnel.perform { _, peering in peering.introduction = parts }
-            try await directory.publish(announcement)
-        } catch let error as DirectoryError {
-            // The client keeps the announcement and publishes it when it is connected.
-            if case .staleSequence(let known) = error { return await announce(credential, above: known) }
-            if case .disconnected = error { return }
-            run.logger.warning("announce: \(error)")
-        } catch { run.logger.error("announce: \(error)") }
+        var known = known
+        // A directory that calls everything outdated gets three attempts.
+        for _ in 0..<3 {
+            do {
+                let announcement = try run.membership.announcement(key: publicKey, relays: mesh.relays, above: known)
+                let parts = [
+                    Introduction.credential(Array(credential.text.utf8)),
+                    Introduction.announcement(Array(announcement.text.utf8)),
+                ].map { $0.encode() }
+                tunnel.perform { _, peering in peering.introduction = parts }
+                return try await directory.publish(announcement)
+            } catch DirectoryError.staleSequence(let higher) {
+                known = higher
+            } catch DirectoryError.disconnected {
+                // The client keeps the announcement and publishes it when it is connected.
+                return
+            } catch { return run.logger.warning("announce: \(error)") }
+        }
+        run.logger.error("announce: the directory has sequence \(known) of this agent, and wants more each time")
     }
 
     /// Renews the credential at half its life; while the hub is out of reach, again every minute.
     func renewals() async throws {
         while true {
+            // Looked at again and again, not slept through: the wall clock may be set meanwhile.
             let due = run.status.now.credential?.renewal ?? .now()
-            let wait = max(due.seconds - WallTime.now().seconds, 1)
-            try await Task.sleep(nanoseconds: UInt64(wait) * 1_000_000_000)
+            guard due <= .now() else {
+                try await Task.sleep(
+                    nanoseconds: UInt64(min(max(due.seconds - WallTime.now().seconds, 1), 30)) * 1_000_000_000)
+                continue
+            }
             do {
-                let admission = try await run.membership.renew()
-                try run.membership.store(admission.credential)
-                run.status.change { $0.credential = admission.credential }
-                try await directory.use(admission.credential)
-                let text = Array(admission.credential.text.utf8)
-                tunnel.perform { _, peering in peering.renewed(text, now: .now()) }
-                await announce(admission.credential)
-                run.logger.info("credential renewed until \(admission.credential.expires.seconds)")
-            } catch is CancellationError { throw CancellationError() } catch {
+                try await renew()
+            } catch {
                 run.logger.warning("renew the credential: \(error); trying again in a minute")
                 try await Task.sleep(nanoseconds: 60_000_000_000)
             }
+            // Also where the authority gives credentials that are due at once.
+            try await Task.sleep(nanoseconds: 1_000_000_000)
         }
+    }
+
+    private func renew() async throws {
+        let admission = try await run.membership.renew(run.interfaceAddresses)
+        try run.membership.store(admission.credential)
+        run.status.change { $0.credential = admission.credential }
+        let text = Array(admission.credential.text.utf8)
+        tunnel.perform { _, peering in peering.renewed(text, now: .now()) }
+        // The client keeps it also when this connection has just ended, and uses it on the next.
+        do { try await directory.use(admission.credential) } catch { run.logger.info("directory: \(error)") }
+        await announce(admission.credential)
+        run.logger.info("credential renewed until \(admission.credential.expires.seconds)")
     }
 
     /// Tells the tunnel the pod's other addresses, now and whenever they change.

@@ -3,6 +3,7 @@ import FoundationEssentials
 import Glibc
 import NIOCore
 import NIOPosix
+import Synchronization
 
 /// Serves the local API on a Unix socket: one request line and one JSON answer a connection, at most 16 at a time, each
 /// for at most 10 s. Who may connect is the socket file's mode: 0660.
@@ -13,27 +14,39 @@ struct ControlServer {
     /// Told of each request once its answer has gone out: what ends the program must not overtake it.
     var answered: @Sendable (ControlRequest, ControlAnswer) -> Void = { _, _ in }
 
+    static let connectionLimit = 16
+
     /// Serves until the task is cancelled. Throws when the socket can't be bound.
     func run() async throws {
+        let server = try await bind()
+        let open = Connections()
+        try await server.executeThenClose { connections in
+            try await withThrowingDiscardingTaskGroup { tasks in
+                for try await connection in connections {
+                    let isExcess = open.change(by: 1) > Self.connectionLimit
+                    tasks.addTask {
+                        await serve(connection, isExcess: isExcess)
+                        _ = open.change(by: -1)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The mode is in force before anybody can connect: no window between bind and chmod.
+    private func bind() async throws -> NIOAsyncChannel<NIOAsyncChannel<ByteBuffer, ByteBuffer>, Never> {
         let previous = umask(0o117)
         defer { umask(previous) }
-        let server = try await ServerBootstrap(group: group)
+        return try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 16)
             .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true) { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
                 }
             }
-        try await server.executeThenClose { connections in
-            try await withThrowingDiscardingTaskGroup { tasks in
-                for try await connection in connections {
-                    tasks.addTask { await serve(connection) }
-                }
-            }
-        }
     }
 
-    private func serve(_ connection: NIOAsyncChannel<ByteBuffer, ByteBuffer>) async {
+    private func serve(_ connection: NIOAsyncChannel<ByteBuffer, ByteBuffer>, isExcess: Bool) async {
         let deadline = connection.channel.eventLoop.scheduleTask(in: .seconds(10)) {
             connection.channel.close(promise: nil)
         }
@@ -41,6 +54,7 @@ struct ControlServer {
         // A client that goes away or breaks the rules only loses its answer.
         let exchange = try? await connection.executeThenClose {
             inbound, outbound -> (request: ControlRequest, answer: ControlAnswer)? in
+            if isExcess { return nil }
             var line = ByteBuffer()
             for try await bytes in inbound {
                 line.writeImmutableBuffer(bytes)
@@ -61,5 +75,10 @@ struct ControlServer {
             return request.map { ($0, result) }
         }
         if let exchange = exchange ?? nil { answered(exchange.request, exchange.answer) }
+    }
+
+    private final class Connections: Sendable {
+        private let count = Atomic(0)
+        func change(by step: Int) -> Int { count.add(step, ordering: .relaxed).newValue }
     }
 }

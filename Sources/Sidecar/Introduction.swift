@@ -1,5 +1,4 @@
-import Addressing
-import Timing
+import Membership
 
 /// How an initiator tells a stranger who it is, so that the responder asks no server: its credential and its
 /// announcement, one datagram each, as the payload of relay data beside the first handshake initiation.
@@ -37,85 +36,12 @@ enum Introduction: Equatable {
         default: return nil
         }
     }
-}
 
-/// What strangers sent that can't be used yet: at most one introduction and one unverified initiation per source id, each
-/// for one second, within a fixed total. A flood of strangers costs a fixed amount of memory and a fixed rate of
-/// signature checks; it can delay other strangers, never known peers.
-struct Strangers {
-    struct Complete: Equatable {
-        let credential: [UInt8]
-        let announcement: [UInt8]
-        /// The held handshake initiation; nil when it has not come yet.
-        let initiation: [UInt8]?
-    }
-
-    static let limit = 64
-    static let holdTime = Interval.seconds(1)
-    /// Chains verified in a second, in all: three signatures each.
-    static let verificationLimit = TokenBucket.Limit(perSecond: 200, burst: 200)
-
-    private struct Stranger {
-        var credential: [UInt8]?
-        var announcement: [UInt8]?
-        var initiation: [UInt8]?
-        let since: MonotonicTime
-    }
-
-    private var strangers: [AgentID: Stranger] = [:]
-    private var verifications: TokenBucket
-    private(set) var refused: UInt64 = 0
-
-    init(now: MonotonicTime) {
-        verifications = TokenBucket(full: Self.verificationLimit, now: now)
-    }
-
-    var count: Int { strangers.count }
-
-    /// Whether `source` announced something that is not verified yet: its initiation belongs with that.
-    func isHolding(_ source: AgentID) -> Bool { strangers[source]?.announcement != nil }
-
-    /// Holds an initiation of an unknown source. The first one stays: a later one in the same second may be a replay.
-    mutating func hold(initiation: [UInt8], from source: AgentID, now: MonotonicTime) -> Complete? {
-        guard admit(source, now: now) else { return nil }
-        if strangers[source]?.initiation == nil { strangers[source]?.initiation = initiation }
-        return take(source, now: now)
-    }
-
-    /// Adds a part of an introduction; what is complete is taken out, for the caller to verify.
-    mutating func add(_ part: Introduction, from source: AgentID, now: MonotonicTime) -> Complete? {
-        guard admit(source, now: now) else { return nil }
-        switch part {
-        case .credential(let text): strangers[source]?.credential = text
-        case .announcement(let text): strangers[source]?.announcement = text
+    /// Whether `record` says the same.
+    func isPart(of record: Record) -> Bool {
+        switch self {
+        case .credential(let text): record.credential.utf8.elementsEqual(text)
+        case .announcement(let text): record.announcement.utf8.elementsEqual(text)
         }
-        return take(source, now: now)
-    }
-
-    mutating func expire(now: MonotonicTime) {
-        strangers = strangers.filter { now.since($0.value.since) < Self.holdTime }
-    }
-
-    private mutating func admit(_ source: AgentID, now: MonotonicTime) -> Bool {
-        expire(now: now)
-        if strangers[source] != nil { return true }
-        guard strangers.count < Self.limit else {
-            refused += 1
-            return false
-        }
-        strangers[source] = Stranger(since: now)
-        return true
-    }
-
-    private mutating func take(_ source: AgentID, now: MonotonicTime) -> Complete? {
-        guard let stranger = strangers[source], let credential = stranger.credential,
-            let announcement = stranger.announcement, let initiation = stranger.initiation
-        else { return nil }
-        strangers[source] = nil
-        guard verifications.take(1, limit: Self.verificationLimit, now: now) else {
-            refused += 1
-            return nil
-        }
-        return Complete(credential: credential, announcement: announcement, initiation: initiation)
     }
 }

@@ -16,6 +16,8 @@ final class MeshPeer {
     /// Whether a handshake with this key was completed.
     var isVerified = false
     var lastUsed: MonotonicTime
+    /// When the directory may be asked again for a newer record.
+    var nextRefresh = MonotonicTime.zero
     var introduction: PendingIntroduction?
 
     /// The introduction goes beside the initiation, and both again until the peer answers.

@@ -7,7 +7,9 @@ import WireGuard
 // Initiators introduce themselves; responders ask no server.
 extension Peering {
     mutating func willSend(_ output: Output, _ core: inout TunnelCore, now: MonotonicTime) {
-        guard output.kind == .initiation, output.path.isRelayed, let id = output.peer, let peer = byDevice[id] else { return }
+        guard output.kind == .initiation, output.path.isRelayed, let id = output.peer, let peer = byDevice[id] else {
+            return
+        }
         for part in introduction { core.send(part, on: output.path) }
         peer.introduction = MeshPeer.PendingIntroduction(
             initiation: output.bytes, path: output.path, next: now + MeshPeer.PendingIntroduction.spacing[0])
@@ -28,13 +30,13 @@ extension Peering {
         }
     }
 
-    /// An initiation through a relay goes to the device when its source is known and says nothing new about itself;
-    /// otherwise it waits for the introduction that comes with it.
+    /// An initiation of a stranger through a relay waits for the introduction that comes with it. A known peer's goes to the
+    /// device, which judges it: what anybody says in a peer's name about itself must not delay the peer.
     mutating func admits(
         initiation: UnsafeMutableRawBufferPointer, from source: AgentID, on path: Path, _ core: inout TunnelCore,
         now: MonotonicTime
     ) -> Bool {
-        if peers[source] != nil, !strangers.isHolding(source) { return true }
+        guard peers[source] == nil, initiation.count == Strangers.initiationSize else { return true }
         if let complete = unsafe strangers.hold(initiation: Array(initiation), from: source, now: now) {
             admit(complete, source, on: path, &core, now: now)
         }
@@ -48,13 +50,10 @@ extension Peering {
             counters.unknownDatagrams += 1
             return
         }
-        // What is known already is only a repetition. A restarted agent has a new announcement, with the same credential.
-        if case .announcement(let text) = part, let known = peers[source],
-            text == Array(known.record.announcement.text.utf8)
-        {
-            return
-        }
-        if let complete = strangers.add(part, from: source, now: now) {
+        let known = peers[source]?.record.record
+        // What is known already is only a repetition.
+        if let known, part.isPart(of: known) { return }
+        if let complete = strangers.add(part, from: source, known: known, now: now) {
             admit(complete, source, on: path, &core, now: now)
         }
     }
@@ -64,17 +63,14 @@ extension Peering {
         _ stranger: Strangers.Complete, _ source: AgentID, on path: Path, _ core: inout TunnelCore, now: MonotonicTime
     ) {
         let wall = WallTime.now()
-        let record = Record(
-            credential: String(decoding: stranger.credential, as: UTF8.self),
-            announcement: String(decoding: stranger.announcement, as: UTF8.self))
-        let known = peers[source]
-        guard let verified = try? verifier.verify(record, now: wall, known: known?.record.announcement.sequence),
-            verified.id == source, addPeer(verified, &core, now: now) != nil
+        let isNew = peers[source] == nil
+        guard let verified = try? verifier.verify(stranger.record, now: wall), verified.id == source,
+            addPeer(verified, &core, now: now) != nil
         else {
             counters.unverifiedIntroductions += 1
             return
         }
-        if known == nil { events.yield(.subscribe(source)) }
+        if isNew { events.yield(.refresh(source)) }
         if var initiation = stranger.initiation {
             unsafe initiation.withUnsafeMutableBytes {
                 unsafe core.open($0, from: path, &self, now: now, wall: wall)

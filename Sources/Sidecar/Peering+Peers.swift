@@ -18,8 +18,22 @@ extension Peering {
                 !ownAddresses.contains(address) && meshRanges.contains { $0.contains(address) }
             })
         else { return nil }
-        if let known = peers[record.id] {
-            guard record.announcement.sequence > known.record.announcement.sequence else { return known }
+        let known = peers[record.id]
+        let holders = peers.values.lazy.map {
+            PeerClaim.Holder(claim: PeerClaim($0.record, key: $0.key), isVerified: $0.isVerified, learned: $0.learned)
+        }
+        switch PeerClaim(record, key: key).judged(against: holders, now: now) {
+        case .known: return known
+        case .refused:
+            counters.addressConflicts += 1
+            return nil
+        case .accepted(let displaced):
+            for other in displaced.compactMap({ peers[$0] }) {
+                counters.addressConflicts += 1
+                forget(other, &core)
+            }
+        }
+        if let known {
             if known.key == key {
                 known.record = record
                 core.device.setAllowedIPs(known.device, addresses.map { IPPrefix(host: $0) })
@@ -29,17 +43,12 @@ extension Peering {
             }
             remove(known, &core)
         }
-        for other in peers.values where other.record.credential.addresses.contains(where: addresses.contains) {
-            // The authority never signs one address for two live agents: the older claim gives way, and it is counted.
-            counters.addressConflicts += 1
-            guard other.record.credential.issued <= record.credential.issued else { return nil }
-            remove(other, &core)
-        }
         if peers.count >= Self.peerLimit, let oldest = peers.values.min(by: { $0.lastUsed < $1.lastUsed }) {
-            remove(oldest, &core)
-            events.yield(.forget(oldest.id))
+            forget(oldest, &core)
         }
-        guard let device = try? core.device.addPeer(key) else { return nil }
+        guard let binding = try? PeerClaim.binding(identity.id, record.id), let device = try? core.device.addPeer(key),
+            (try? core.device.setPresharedKey(device, binding)) != nil
+        else { return nil }
         core.device.setAllowedIPs(device, addresses.map { IPPrefix(host: $0) })
         let peer = MeshPeer(record: record, device: device, key: key, now: now)
         do {
@@ -62,11 +71,34 @@ extension Peering {
         byDevice[peer.device] = nil
     }
 
+    /// Removes a peer of which nothing is to be heard any more.
+    private mutating func forget(_ peer: MeshPeer, _ core: inout TunnelCore) {
+        remove(peer, &core)
+        events.yield(.forget(peer.id))
+    }
+
+    /// Forgets peers that were not used for long (memory follows use) and those whose record has expired, and asks for newer
+    /// records before that.
+    mutating func sweep(_ core: inout TunnelCore, now: MonotonicTime, wall: WallTime) {
+        for peer in peers.values {
+            if now.since(peer.lastUsed) > Self.unusedAfter || peer.record.isExpired(key: peer.key, at: wall) {
+                forget(peer, &core)
+            } else if peer.nextRefresh <= now, peer.record.isDueForRefresh(key: peer.key, at: wall) {
+                let left = peer.record.end(ofKey: peer.key).seconds - wall.seconds
+                peer.nextRefresh = now + .seconds(UInt64(min(max(left / 4, 10), 300)))
+                events.yield(.refresh(peer.id))
+            }
+        }
+    }
+
     /// A lookup's answer: the packets that waited for the address go out, or ICMP errors come back.
     mutating func resolved(
         _ address: IPAddress, _ record: VerifiedRecord?, _ core: inout TunnelCore, now: MonotonicTime, wall: WallTime
     ) {
-        guard let record, addPeer(record, &core, now: now) != nil else {
+        // A peer may be known by a newer record than the directory's, in which it has the address no more.
+        guard let record, let peer = addPeer(record, &core, now: now),
+            peer.record.credential.addresses.contains(address)
+        else {
             for packet in unresolved.fail(address, now: now) {
                 unsafe packet.withUnsafeBytes { unsafe core.refuse($0, .addressUnreachable) }
             }

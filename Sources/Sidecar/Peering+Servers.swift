@@ -85,7 +85,8 @@ extension Peering {
     private mutating func note(
         mapping: Endpoint, by server: Endpoint, _ core: inout TunnelCore, now: MonotonicTime
     ) {
-        guard mapped[server] != mapping else { return }
+        // Where nobody may send, a server's word does not make a candidate of it.
+        guard mapped[server] != mapping, !TargetPolicy(meshRanges: meshRanges).refuses(mapping) else { return }
         mapped[server] = mapping
         events.yield(.mapped(mapping))
         refreshCandidates(&core, now: now)

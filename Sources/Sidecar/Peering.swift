@@ -12,9 +12,10 @@ import WireGuard
 enum PeeringEvent: Sendable {
     /// The pod sent a packet to this virtual address, and no known peer has it.
     case lookUp(IPAddress)
-    /// A peer introduced itself: ask the directory for its newer records from now on.
-    case subscribe(AgentID)
-    /// A peer was not used for a long time.
+    /// A peer introduced itself, or its record is near its end: ask the directory for its newest record, and for those that
+    /// follow.
+    case refresh(AgentID)
+    /// A peer was not used for a long time, or its record has expired.
     case forget(AgentID)
     case signal(to: AgentID, [UInt8])
     /// A handshake with this agent is verified.
@@ -37,12 +38,13 @@ struct Peering: ~Copyable {
         var unknownDatagrams: UInt64 = 0
         var unverifiedIntroductions: UInt64 = 0
         var foreignProbes: UInt64 = 0
-        /// A live address appeared under another identity key: an alarm.
+        /// A live address or WireGuard key appeared under another identity key: an alarm.
         var addressConflicts: UInt64 = 0
     }
 
     static let unusedAfter = Interval.seconds(15 * 60)
     static let peerLimit = 4096
+    static let sweepInterval = Interval.seconds(10)
 
     let identity: Identity
     let verifier: RecordVerifier
@@ -63,7 +65,7 @@ struct Peering: ~Copyable {
     var peers: [AgentID: MeshPeer] = [:]
     var byDevice: [PeerID: MeshPeer] = [:]
     var strangers: Strangers
-    var unresolved = Unresolved()
+    var unresolved: Unresolved
     var counters = Counters()
     var random = SecureRandom()
     private var nextSweep: MonotonicTime
@@ -87,9 +89,11 @@ struct Peering: ~Copyable {
         stunConfiguration.firstRetry = .milliseconds(150)
         stun = BindingClient(servers: stunServers, stunConfiguration, now: now)
         engine = Engine(
-            localID: identity.id, policy: TargetPolicy(meshRanges: meshRanges), socketV4: 0, socketV6: hasIPv6 ? 1 : nil)
+            localID: identity.id, policy: TargetPolicy(meshRanges: meshRanges), socketV4: 0, socketV6: hasIPv6 ? 1 : nil
+        )
         strangers = Strangers(now: now)
-        nextSweep = now + .seconds(30)
+        unresolved = Unresolved(now: now)
+        nextSweep = now + Self.sweepInterval
     }
 }
 
@@ -154,7 +158,10 @@ extension Peering: TunnelPolicy {
         repeatIntroductions(&core, now: now)
         engine.tick(now: now)
         perform(&core, now: now)
-        if nextSweep <= now { sweep(&core, now: now) }
+        if nextSweep <= now {
+            nextSweep = now + Self.sweepInterval
+            sweep(&core, now: now, wall: .now())
+        }
     }
 
     var nextDeadline: MonotonicTime {
@@ -177,15 +184,6 @@ extension Peering: TunnelPolicy {
                 if let path, !path.isRelayed, peer.directAfter == nil { peer.directAfter = after }
                 events.yield(.path(id, name: peer.name, path, after: after))
             }
-        }
-    }
-
-    /// Forgets peers that were not used for long: memory follows use.
-    private mutating func sweep(_ core: inout TunnelCore, now: MonotonicTime) {
-        nextSweep = now + .seconds(30)
-        for peer in peers.values where now.since(peer.lastUsed) > Self.unusedAfter {
-            remove(peer, &core)
-            events.yield(.forget(peer.id))
         }
     }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Linux
 import Membership
@@ -6,29 +7,32 @@ import Sodium
 /// The agent's memory across restarts: a 0700 folder, on tmpfs in a pod, with the identity key and the last credential.
 ///
 /// A restarted sidecar that finds its folder is the same agent. Files are written to a temporary name and renamed, so a
-/// crash never leaves half a key. Throws `SidecarError.state` with what to do.
-struct StateFolder {
+/// crash never leaves half a key. The folder is held open: what is later put in its place under the same path is not looked
+/// at. Throws `SidecarError.state` with what to do.
+struct StateFolder: ~Copyable {
     private let path: String
+    private let folder: FileDescriptor
 
     /// Opens the folder, making it if its parent allows. Refuses one that others can read or that another user owns.
     init(path: String) throws(SidecarError) {
-        self.path = path
         _ = unsafe mkdir(path, 0o700)
+        let advice = "folder of uid \(getuid()) with mode 0700"
+        let opened: FileDescriptor
+        do { opened = try FileDescriptor(open: path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) } catch {
+            throw .state("state folder \(path): \(error.errno); make it a \(advice)")
+        }
         var status = stat()
-        guard unsafe lstat(path, &status) == 0 else {
-            throw .state("state folder \(path): \(Errno.current); make it, owned by uid \(getuid()) with mode 0700")
+        guard unsafe fstat(opened.raw, &status) == 0, status.st_uid == getuid(), status.st_mode & 0o077 == 0 else {
+            throw .state("state folder \(path): must be a \(advice); chown and chmod it, or pass another --state-dir")
         }
-        guard status.st_mode & S_IFMT == S_IFDIR, status.st_uid == getuid(), status.st_mode & 0o077 == 0 else {
-            throw .state(
-                "state folder \(path): must be a folder of uid \(getuid()) with mode 0700; chown and chmod it, or pass another --state-dir"
-            )
-        }
+        self.path = path
+        folder = opened
     }
 
     /// The identity key: the stored one, or a fresh one that is stored before it is used.
     func identity() throws(SidecarError) -> Identity {
         do {
-            if var seed = try read("identity.key", limit: 32) {
+            if var seed = try read("identity.key", limit: 64) {
                 defer { unsafe seed.withUnsafeMutableBytes { unsafe wipe($0) } }
                 guard seed.count == 32 else {
                     throw SidecarError.state(
@@ -59,26 +63,49 @@ struct StateFolder {
     }
 
     /// Forgets the credential: the agent has left the mesh.
-    func removeCredential() { _ = unsafe unlink("\(path)/credential.jwt") }
+    func removeCredential() { _ = unsafe unlinkat(folder.raw, "credential.jwt", 0) }
 
+    /// The bytes of a regular file of ours, at most `limit`; nil when there is none. The caller wipes what is secret: no
+    /// other copy is made.
     private func read(_ name: String, limit: Int) throws(SystemError) -> [UInt8]? {
-        do {
-            return try FileDescriptor(open: "\(path)/\(name)", O_RDONLY | O_NOFOLLOW).readToEnd(limit: limit)
-        } catch {
+        let file: FileDescriptor
+        // Not blocking: opening a FIFO would wait for its writer.
+        do { file = try open(name, O_RDONLY | O_NONBLOCK) } catch {
             if error.errno == .noEntry { return nil }
             throw error
         }
+        var status = stat()
+        let raw = file.raw
+        guard unsafe fstat(raw, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_uid == getuid() else {
+            throw SystemError("read \(path)/\(name): not a file of uid \(getuid())", .accessDenied)
+        }
+        guard (0...limit).contains(Int(status.st_size)) else { throw SystemError("read \(path)/\(name)", Errno(EFBIG)) }
+        var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
+        let length = try check("read \(path)/\(name)") {
+            unsafe bytes.withUnsafeMutableBytes { unsafe Int32(clamping: Glibc.read(raw, $0.baseAddress, $0.count)) }
+        }
+        bytes.removeLast(bytes.count - Int(length))
+        return bytes
     }
 
     private func write(_ name: String, _ bytes: [UInt8]) throws(SystemError) {
-        let temporary = "\(path)/.\(name).new"
-        _ = unsafe unlink(temporary)
+        let temporary = ".\(name).new"
+        let raw = folder.raw
+        _ = unsafe unlinkat(raw, temporary, 0)
         do {
-            let file = try FileDescriptor(open: temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW)
+            let file = try open(temporary, O_WRONLY | O_CREAT | O_EXCL)
             try file.writeAll(bytes)
             let raw = file.raw
-            _ = try check("fsync \(temporary)") { fsync(raw) }
+            _ = try check("fsync \(path)/\(temporary)") { fsync(raw) }
         }
-        _ = try check("rename \(temporary)") { unsafe rename(temporary, "\(path)/\(name)") }
+        _ = try check("rename \(path)/\(temporary)") { unsafe renameat(raw, temporary, raw, name) }
+    }
+
+    private func open(_ name: String, _ flags: Int32) throws(SystemError) -> FileDescriptor {
+        let raw = folder.raw
+        return FileDescriptor(
+            owning: try check("open \(path)/\(name)") {
+                unsafe CLinux_openat(raw, name, flags | O_NOFOLLOW | O_CLOEXEC, 0o600)
+            })
     }
 }

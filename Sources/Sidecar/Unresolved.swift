@@ -4,7 +4,8 @@ import Timing
 /// Packets of the pod for addresses whose agent is being looked up, and the addresses that nobody has.
 ///
 /// At most 32 packets an address and 256 in all, for 3 s; nobody's addresses are remembered for 3 s, so that an application
-/// that tries again soon finds an agent that has just joined.
+/// that tries again soon finds an agent that has just joined. Lookups begin at a limited rate: an application that tries
+/// every address must not keep its agent's hub busy.
 struct Unresolved {
     enum Verdict: Equatable {
         /// Kept; the caller looks the address up.
@@ -19,6 +20,7 @@ struct Unresolved {
     static let packetLimit = 256
     static let addressLimit = 128
     static let holdTime = Interval.seconds(3)
+    static let lookupLimit = TokenBucket.Limit(perSecond: 32, burst: 128)
 
     private struct Waiting {
         var packets: [[UInt8]] = []
@@ -29,6 +31,9 @@ struct Unresolved {
     private var nobody: [IPAddress: MonotonicTime] = [:]
     private var count = 0
     private(set) var dropped: UInt64 = 0
+    private var lookups: TokenBucket
+
+    init(now: MonotonicTime) { lookups = TokenBucket(full: Self.lookupLimit, now: now) }
 
     mutating func add(_ packet: UnsafeRawBufferPointer, to address: IPAddress, now: MonotonicTime) -> Verdict {
         if let since = nobody[address] {
@@ -38,7 +43,8 @@ struct Unresolved {
         expire(now: now)
         let isNew = waiting[address] == nil
         guard count < Self.packetLimit, !isNew || waiting.count < Self.addressLimit,
-            waiting[address].map({ $0.packets.count < Self.packetsPerAddress }) ?? true
+            waiting[address].map({ $0.packets.count < Self.packetsPerAddress }) ?? true,
+            !isNew || lookups.take(1, limit: Self.lookupLimit, now: now)
         else {
             dropped += 1
             return .waiting

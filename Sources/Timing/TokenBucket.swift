@@ -29,13 +29,44 @@ package struct TokenBucket: Hashable, Sendable {
 
     /// Takes `units` out and returns true, or takes nothing and returns false when there are fewer.
     package mutating func take(_ units: UInt64, limit: Limit, now: MonotonicTime) -> Bool {
+        refill(limit, now)
+        guard let cost = Self.cost(units), cost <= level else { return false }
+        level -= cost
+        return true
+    }
+
+    /// Takes `units` out, those that are not there yet from what will flow in, and returns how long to wait for these.
+    ///
+    /// `units` and the waiting together are the caller's to bound: a bucket can owe for centuries.
+    package mutating func takeAhead(_ units: UInt64, limit: Limit, now: MonotonicTime) -> Interval {
+        refill(limit, now)
+        guard let cost = Self.cost(units), limit.perSecond > 0 else { return Interval(nanoseconds: .max) }
+        if cost <= level {
+            level -= cost
+        } else {
+            // No more flows in before all that was taken has.
+            let missing = cost - level
+            let wait = missing / limit.perSecond + (missing % limit.perSecond > 0 ? 1 : 0)
+            level = wait &* limit.perSecond &- missing
+            updated = updated + Interval(nanoseconds: wait)
+        }
+        return updated.since(now)
+    }
+
+    package mutating func isFull(limit: Limit, now: MonotonicTime) -> Bool {
+        refill(limit, now)
+        return level == limit.capacity
+    }
+
+    private mutating func refill(_ limit: Limit, _ now: MonotonicTime) {
         let (inflow, overflow) = now.since(updated).nanoseconds.multipliedReportingOverflow(by: limit.perSecond)
         let (sum, wrapped) = level.addingReportingOverflow(inflow)
         level = overflow || wrapped ? limit.capacity : min(sum, limit.capacity)
         updated = max(updated, now)
-        let (cost, tooMuch) = units.multipliedReportingOverflow(by: 1_000_000_000)
-        guard !tooMuch, cost <= level else { return false }
-        level -= cost
-        return true
+    }
+
+    private static func cost(_ units: UInt64) -> UInt64? {
+        let (cost, overflow) = units.multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? nil : cost
     }
 }

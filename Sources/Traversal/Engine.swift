@@ -25,6 +25,8 @@ package struct Engine: ~Copyable {
         package var refusedTargets: UInt64 = 0
         package var overBudget: UInt64 = 0
         package var foreignPongs: UInt64 = 0
+        /// Calls that came too fast to be answered.
+        package var excessCalls: UInt64 = 0
     }
 
     package struct Status: Sendable {
@@ -41,6 +43,8 @@ package struct Engine: ~Copyable {
     private var peers: [AgentID: PeerPaths] = [:]
     private var localCandidates: [Candidate] = []
     private var actions: [Action] = []
+    /// Counts the peers added, so that no two seals for the same keys use a nonce twice.
+    private var incarnation: UInt32 = 0
     /// The home sockets that exist: 0 for IPv4, 1 for IPv6.
     private let sockets: (v4: UInt8?, v6: UInt8?)
 
@@ -69,8 +73,10 @@ package struct Engine: ~Copyable {
         _ id: AgentID, localKey: borrowing SecretKey, remoteKey: X25519.PublicKey, epoch: UInt32, relay: Path?,
         now: MonotonicTime
     ) throws(SodiumError) {
+        incarnation += 1
         let seal = try ProbeSeal(
-            localID: localID, localKey: localKey, remoteID: id, remoteKey: remoteKey, epoch: epoch)
+            localID: localID, localKey: localKey, remoteID: id, remoteKey: remoteKey, epoch: epoch,
+            incarnation: incarnation)
         peers[id] = PeerPaths(id: id, seal: seal, relay: relay, now: now)
         actions.append(.setPath(id, relay))
     }
@@ -158,6 +164,7 @@ package struct Engine: ~Copyable {
             peer.calls < Limits.callSpacing.count ? Limits.callSpacing[peer.calls] : Limits.callSpacingAtRest
         peer.nextCall = peer.direct == nil ? now + jittered(spacing) : .never
         guard peer.direct == nil else { return }
+        if peer.calls == 0 { peer.searchStarted = now }
         sendCall(peer, wantsAnswer: true, alsoSignal: peer.calls >= 1)
         peer.calls += 1
     }
@@ -169,30 +176,42 @@ package struct Engine: ~Copyable {
     }
 
     private mutating func handle(_ message: ProbeMessage, from peer: PeerPaths, on path: Path, now: MonotonicTime) {
-        peer.lastHeard = now
         switch message {
         case .ping(let transaction):
             guard case .direct(let socket, let endpoint) = path else { return }
+            guard !policy.refuses(endpoint) else {
+                counters.refusedTargets += 1
+                return
+            }
             actions.append(.send(peer.seal.seal(.pong(transaction: transaction, observed: endpoint)), path))
             // The peer can reach us from there; find out whether we can reach it.
             if peer.direct == nil { check(peer, Candidate(.peerReflexive, endpoint), socket: socket, now: now) }
         case .pong(let transaction, _):
             verified(peer, transaction, on: path, now: now)
         case .call(let wantsAnswer, let candidates):
-            if wantsAnswer { sendCall(peer, wantsAnswer: false, alsoSignal: !path.isRelayed && peer.direct == nil) }
-            for candidate in candidates {
-                guard let socket = candidate.endpoint.address.isIPv6 ? sockets.v6 : sockets.v4 else { continue }
-                guard !policy.refuses(candidate.endpoint) else {
-                    counters.refusedTargets += 1
-                    continue
-                }
-                _ = peer.remote(candidate, socket: socket)
+            guard peer.calledBudget.take(1, limit: Limits.calls, now: now) else {
+                counters.excessCalls += 1
+                return
             }
+            if wantsAnswer { sendCall(peer, wantsAnswer: false, alsoSignal: !path.isRelayed && peer.direct == nil) }
+            var named: [PeerPaths.Remote] = []
+            for candidate in candidates { if let remote = remote(candidate) { named.append(remote) } }
+            peer.setNamed(named, now: now)
             guard peer.direct == nil else { return }
             peer.rounds = 0
             peer.nextRound = now
             round(peer, now: now)
         }
+    }
+
+    /// The remote that a candidate of a peer names; nil, and counted, when it is refused.
+    private mutating func remote(_ candidate: Candidate) -> PeerPaths.Remote? {
+        guard let socket = candidate.endpoint.address.isIPv6 ? sockets.v6 : sockets.v4 else { return nil }
+        guard !policy.refuses(candidate.endpoint) else {
+            counters.refusedTargets += 1
+            return nil
+        }
+        return PeerPaths.Remote(candidate: candidate, socket: socket)
     }
 
     /// Pings every candidate once, and plans the next round until one answers.
@@ -211,18 +230,21 @@ package struct Engine: ~Copyable {
             counters.refusedTargets += 1
             return
         }
-        if let index = peer.remote(candidate, socket: socket) { ping(peer, index, now: now) }
+        ping(peer, peer.learned(PeerPaths.Remote(candidate: candidate, socket: socket)), now: now)
     }
 
-    private mutating func ping(_ peer: PeerPaths, _ index: Int, now: MonotonicTime) {
+    /// False when the peer has had its pings for now.
+    @discardableResult
+    private mutating func ping(_ peer: PeerPaths, _ index: Int, now: MonotonicTime) -> Bool {
         guard peer.budget.take(1, limit: Limits.probes, now: now) else {
             counters.overBudget += 1
-            return
+            return false
         }
         let transaction = random.next()
         peer.remotes[index].pings.append((transaction, now))
         if peer.remotes[index].pings.count > 8 { peer.remotes[index].pings.removeFirst() }
         actions.append(.send(peer.seal.seal(.ping(transaction: transaction)), peer.remotes[index].path))
+        return true
     }
 
     /// A pong proves its path only when it answers a ping that went out on exactly that path.
@@ -246,7 +268,9 @@ package struct Engine: ~Copyable {
         }
         if let direct = peer.direct {
             let stale = now.since(direct.heard) > Limits.pingWhenSilent && direct.unanswered > 0
-            let better = roundTrip + Limits.betterBy < direct.roundTrip
+            // Two ends that each prefer what the other uses must not change places with every round trip.
+            let isSettled = now.since(direct.established) >= Limits.settledAfter
+            let better = isSettled && roundTrip + Limits.betterBy < direct.roundTrip
             guard stale || better else { return }
         }
         peer.direct = PeerPaths.Direct(
@@ -282,9 +306,11 @@ package struct Engine: ~Copyable {
                 return
             }
         }
-        ping(peer, index, now: now)
-        peer.direct?.unanswered += 1
-        peer.direct?.lastPing = now
+        // A ping that was not sent is not unanswered either.
+        if ping(peer, index, now: now) {
+            peer.direct?.unanswered += 1
+            peer.direct?.lastPing = now
+        }
         peer.direct?.nextPing = now + Limits.pingRetry
     }
 

@@ -34,16 +34,22 @@ final class PeerPaths {
     var relay: Path?
     var remotes: [Remote] = []
     var direct: Direct?
-    /// When data last went to the peer, and when anything authenticated last came from it on any path.
+    /// When data last went to the peer, and when data last came from it on any path. Probes do not count: two ends that
+    /// have nothing to say must not keep each other up.
     var lastSent: MonotonicTime = .zero
     var lastHeard: MonotonicTime = .zero
     /// When the next call goes out, and how many went out since the last success or loss.
     var nextCall: MonotonicTime
     var calls = 0
+    var searchStarted: MonotonicTime?
+    /// When the peer's candidates last replaced those before.
+    var lastNamed: MonotonicTime?
     /// When the next round of pings to all candidates goes out, and how many went out since the last call came in.
     var nextRound: MonotonicTime = .never
     var rounds = 0
     var budget: TokenBucket
+    /// How many more of the peer's calls are looked at now.
+    var calledBudget: TokenBucket
 
     init(id: AgentID, seal: consuming ProbeSeal, relay: Path?, now: MonotonicTime) {
         self.id = id
@@ -51,6 +57,7 @@ final class PeerPaths {
         self.relay = relay
         nextCall = now
         budget = TokenBucket(full: Limits.probes, now: now)
+        calledBudget = TokenBucket(full: Limits.calls, now: now)
     }
 
     /// What the tunnel should send on.
@@ -62,26 +69,42 @@ final class PeerPaths {
 
     var deadline: MonotonicTime { min(nextCall, nextRound, direct?.nextPing ?? .never) }
 
-    /// Starts looking for a direct path from the beginning.
+    /// Starts looking for a direct path from the beginning: now, or a while after the last beginning. A relay or STUN server
+    /// that gives another address with each answer can't make us call all peers all the time.
     func restartSearch(_ now: MonotonicTime) {
         calls = 0
-        nextCall = now
+        nextCall = max(now, searchStarted.map { $0 + Limits.searchSpacing } ?? now)
     }
 
-    /// The remote of `endpoint`; made when the policy and the limit of candidates allow it.
-    func remote(_ candidate: Candidate, socket: UInt8) -> Int? {
-        if let index = remotes.firstIndex(where: { $0.candidate.endpoint == candidate.endpoint && $0.socket == socket })
-        {
-            return index
+    /// What the peer names now takes the place of what it named before, at most every few seconds: before that it only fills
+    /// the room that is left. The path in use stays, and so do sources that proved themselves, as far as there is room.
+    func setNamed(_ named: [Remote], now: MonotonicTime) {
+        let known = remotes
+        if lastNamed.map({ now.since($0) >= Limits.namingSpacing }) ?? true {
+            lastNamed = now
+            remotes = known.filter { $0.path == direct?.path }
         }
+        for remote in named where !remotes.contains(where: { $0.path == remote.path }) {
+            guard remotes.count < Limits.candidates else { break }
+            remotes.append(known.first { $0.path == remote.path } ?? remote)
+        }
+        let learned = known.filter { remote in
+            remote.candidate.kind == .peerReflexive && !remotes.contains { $0.path == remote.path }
+        }
+        remotes += learned.suffix(max(Limits.candidates - remotes.count, 0))
+    }
+
+    /// The index of a source that proved itself: at the limit it takes the place of one that was only named, else of the
+    /// oldest.
+    func learned(_ remote: Remote) -> Int {
+        if let index = remotes.firstIndex(where: { $0.path == remote.path }) { return index }
         if remotes.count >= Limits.candidates {
-            // A source that proved itself is worth more than one that was only named.
-            guard candidate.kind == .peerReflexive,
-                let victim = remotes.firstIndex(where: { $0.roundTrip == nil && $0.path != direct?.path })
-            else { return nil }
-            remotes.remove(at: victim)
+            let victim =
+                remotes.firstIndex { $0.roundTrip == nil && $0.path != direct?.path }
+                ?? remotes.firstIndex { $0.path != direct?.path }
+            if let victim { remotes.remove(at: victim) }
         }
-        remotes.append(Remote(candidate: candidate, socket: socket))
+        remotes.append(remote)
         return remotes.count - 1
     }
 }
@@ -93,6 +116,14 @@ package enum Limits {
     /// Pings to a peer in a second, in all.
     package static let probesPerSecond: UInt64 = 16
     static let probes = TokenBucket.Limit(perSecond: probesPerSecond, burst: probesPerSecond)
+    /// Calls of a peer that are answered.
+    static let calls = TokenBucket.Limit(perSecond: 2, burst: 8)
+    /// Between the beginnings of two searches.
+    static let searchSpacing: Interval = .seconds(3)
+    /// Between two changes of the candidates that a peer names: it can't have us probe ever new places.
+    static let namingSpacing: Interval = .seconds(5)
+    /// A path in use for less than this gives way only when it is silent.
+    static let settledAfter: Interval = .seconds(5)
     /// When a call is repeated until the peer's comes in; then the re-upgrade attempts of a relayed peer.
     static let callSpacing: [Interval] = [
         .milliseconds(250), .milliseconds(500), .seconds(1), .seconds(3), .seconds(10), .seconds(30), .seconds(60),

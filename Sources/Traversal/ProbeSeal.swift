@@ -14,7 +14,8 @@ package import Sodium
 ///
 /// XChaCha20-Poly1305; the nonce is bytes 0…23 and the additional data bytes 0…31 and the destination id. Each direction
 /// has its own key, derived from the Diffie-Hellman of both static WireGuard keys, both ids and both static keys. The
-/// epoch is the sender's start time, the counter never repeats in an epoch, so a nonce never repeats under a key.
+/// epoch is the sender's start time, and the counter never repeats in an epoch, so a nonce never repeats under a key: who
+/// makes a second seal for the same keys and epoch (a peer forgotten and found again) gives it another incarnation.
 /// Owned by one thread.
 package struct ProbeSeal: ~Copyable {
     package static let type: UInt8 = 0xD1
@@ -34,14 +35,17 @@ package struct ProbeSeal: ~Copyable {
     private let epoch: UInt32
     private let sendKey: SecretKey
     private let receiveKey: SecretKey
-    private var counter: UInt64 = 0
+    private var counter: UInt64
     private var receivedEpoch: UInt32 = 0
     private var window = ProbeWindow()
 
-    /// - Parameter epoch: seconds since 1970 at which this process made its static key.
+    /// - Parameters:
+    ///   - epoch: seconds since 1970 at which this process made its static key.
+    ///   - incarnation: higher than that of every seal that this process made for the same keys; each has 2^40 counters.
     /// - Throws: `smallOrderPoint` for a peer key that nobody can hold.
     package init(
-        localID: AgentID, localKey: borrowing SecretKey, remoteID: AgentID, remoteKey: X25519.PublicKey, epoch: UInt32
+        localID: AgentID, localKey: borrowing SecretKey, remoteID: AgentID, remoteKey: X25519.PublicKey, epoch: UInt32,
+        incarnation: UInt32 = 0
     ) throws(SodiumError) {
         let shared = try X25519.sharedSecret(localKey, remoteKey)
         let localPublic = X25519.publicKey(of: localKey)
@@ -52,6 +56,7 @@ package struct ProbeSeal: ~Copyable {
         self.localID = localID
         self.remoteID = remoteID
         self.epoch = epoch
+        counter = UInt64(incarnation & 0xff_ffff) << 40
     }
 
     /// The agent that a probe says it is from, before anything is verified; nil for what is not a probe.

@@ -47,8 +47,18 @@ package struct ConfigurationServer: ~Copyable {
                 UnixSocket.setTimeout(connection, seconds: 5)
                 serve(connection, handle)
             } catch {
-                if [.again, .interrupted, Errno(ECONNABORTED)].contains(error.errno) { continue }
-                return
+                switch error.errno {
+                case .interrupted, Errno(ECONNABORTED): continue
+                case .again:
+                    // What happened to the file was no removal: it must not wake this loop for ever.
+                    switch removal {
+                    case .some(let removal): _ = try? removal.read(upTo: 4096)
+                    case .none: break
+                    }
+                // Out of descriptors or memory for now: the interface must not end for it.
+                case Errno(EMFILE), Errno(ENFILE), Errno(ENOMEM), .noBuffers: usleep(100_000)
+                default: return
+                }
             }
         }
     }
@@ -71,6 +81,7 @@ package struct ConfigurationServer: ~Copyable {
 
     private borrowing func serve(_ connection: borrowing FileDescriptor, _ handle: (String) -> String) {
         var pending: [UInt8] = []
+        defer { unsafe pending.withUnsafeMutableBytes { unsafe wipe($0) } }
         // How much of it was looked at in vain.
         var searched = 0
         while pending.count <= Self.requestLimit {
@@ -87,7 +98,6 @@ package struct ConfigurationServer: ~Copyable {
             }
             searched = pending.count
         }
-        unsafe pending.withUnsafeMutableBytes { unsafe wipe($0) }
     }
 
     /// The index after the first empty line that ends at `start` or behind it, or nil.

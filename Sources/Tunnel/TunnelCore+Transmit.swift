@@ -85,7 +85,8 @@ extension TunnelCore {
             unsafe Self.writeHeader(route, agent, to: buffer)
             unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[RelayRoute.headerSize...]).copyBytes(from: bytes)
             sending.commit(
-                bytes.count + RelayRoute.headerSize, to: route.endpoint, socket: Self.socket(for: route.endpoint.address))
+                bytes.count + RelayRoute.headerSize, to: route.endpoint,
+                socket: Self.socket(for: route.endpoint.address))
         }
     }
 
@@ -110,7 +111,7 @@ extension TunnelCore {
         guard !sending.isEmpty else { return }
         let result = sending.flush(through: sockets)
         counters.sendErrors &+= UInt64(result.dropped)
-        isBlocked = result.blocked != nil
+        blockedSocket = result.blocked
     }
 
     private static func writeHeader(_ route: RelayRoute, _ agent: AgentID, to buffer: UnsafeMutableRawBufferPointer) {

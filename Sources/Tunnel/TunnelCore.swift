@@ -52,7 +52,9 @@ package struct TunnelCore: ~Copyable {
     let frame: PacketPool
     let frameBuffer: UInt32
     /// Whether the send buffer was full: the TUN is not read until it is not.
-    var isBlocked = false
+    var isBlocked: Bool { blockedSocket != nil }
+    /// The socket whose send buffer was full at the last flush.
+    var blockedSocket: UInt8?
 
     /// - Parameter offloads: what the TUN was granted.
     package init(
@@ -76,8 +78,19 @@ package struct TunnelCore: ~Copyable {
     /// The home sockets' port; 0 before `bind`.
     package private(set) var port: UInt16 = 0
 
-    /// Opens the home sockets on `port` (0: any free one), the same for both families where both exist.
+    /// Opens the home sockets on `port` (0: any free one), the same for both families where both exist. Those before stay
+    /// open when this fails.
     package mutating func bind(port: UInt16) throws(TransportError) {
+        // A port that is free for one family may be taken for the other.
+        for _ in 0..<(port == 0 ? 16 : 0) {
+            do { return try open(port: 0) } catch {
+                guard case .portInUse = error else { throw error }
+            }
+        }
+        try open(port: port)
+    }
+
+    private mutating func open(port: UInt16) throws(TransportError) {
         let first = try UDPSocket(.ipv4, port: port)
         self.port = first.port
         var second: UDPSocket?

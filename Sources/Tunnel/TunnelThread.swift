@@ -29,6 +29,10 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
     private let commands = Mutex<(pending: [Command], isOpen: Bool)>(([], true))
     private var registered: (ipv4: Int32, ipv6: Int32) = (-1, -1)
     private var isStopping = false
+    /// Whether the TUN is left unread until a socket takes more.
+    private var isPaused = false
+    /// The socket whose room is waited for.
+    private var awaited: UInt8?
 
     package init(_ core: consuming TunnelCore, _ policy: consuming Policy) throws(SystemError) {
         let epoll = try Epoll()
@@ -64,13 +68,21 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
     ) -> Answer? {
         let semaphore = Semaphore()
         let answer = Box<Answer>()
+        perform(Self.command(question, answer, semaphore))
+        semaphore.wait()
+        return answer.value.withLock { $0 }
+    }
+
+    /// A function of its own, so that nothing but the command holds `release`: dropped unrun, it wakes the waiting thread.
+    private static func command<Answer: Sendable>(
+        _ question: @escaping @Sendable (inout TunnelCore, inout Policy) -> Answer, _ answer: Box<Answer>,
+        _ semaphore: Semaphore
+    ) -> Command {
         let release = Release(semaphore)
-        perform { core, policy in
+        return { core, policy in
             answer.value.withLock { $0 = question(&core, &policy) }
             release.now()
         }
-        semaphore.wait()
-        return answer.value.withLock { $0 }
     }
 
     /// Ends `run` after the packets that are in hand.
@@ -105,7 +117,6 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
         for event in events {
             switch Token(rawValue: event.token) {
             case .ipv4, .ipv6:
-                if event.ready.contains(.write) { try unblock() }
                 core.receive(socket: UInt8(event.token), &policy, now: now, wall: wall)
             case .tun:
                 try core.transmit(&policy, now: now, wall: wall)
@@ -121,7 +132,7 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
         core.deliver(&policy, now: now, wall: wall)
         core.flush()
         core.flushToTun()
-        if core.isBlocked { try block() }
+        try follow(core.blockedSocket)
     }
 
     private func runCommands() {
@@ -142,30 +153,37 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
             // A closed descriptor has left the epoll set by itself.
             if raw >= 0 { try epoll.add(raw, .read, token: token.rawValue) }
             if index == 0 { registered.ipv4 = raw } else { registered.ipv6 = raw }
+            // It is not the one that was waited for: the next flush finds out how it is.
+            if awaited == index { awaited = nil }
         }
     }
 
-    /// Waits for room in the sockets' buffers, and reads nothing from the pod meanwhile: its queue fills, its senders slow.
-    private func block() throws(SystemError) {
-        try epoll.modify(core.tun.raw, [], token: Token.tun.rawValue)
-        if core.sockets[0] >= 0 { try epoll.modify(core.sockets[0], [.read, .write], token: Token.ipv4.rawValue) }
-        if core.sockets[1] >= 0 { try epoll.modify(core.sockets[1], [.read, .write], token: Token.ipv6.rawValue) }
-    }
-
-    private func unblock() throws(SystemError) {
-        core.flush()
-        guard !core.isBlocked else { return }
-        try epoll.modify(core.tun.raw, .read, token: Token.tun.rawValue)
-        if core.sockets[0] >= 0 { try epoll.modify(core.sockets[0], .read, token: Token.ipv4.rawValue) }
-        if core.sockets[1] >= 0 { try epoll.modify(core.sockets[1], .read, token: Token.ipv6.rawValue) }
+    /// Waits for room in the buffer of the socket that is full, and of no other, which would be ready all the time; and
+    /// reads nothing from the pod meanwhile: its queue fills, its senders slow.
+    private func follow(_ blocked: UInt8?) throws(SystemError) {
+        if isPaused != (blocked != nil) {
+            try epoll.modify(core.tun.raw, blocked == nil ? .read : [], token: Token.tun.rawValue)
+            isPaused = blocked != nil
+        }
+        guard awaited != blocked else { return }
+        if let awaited, core.sockets[awaited] >= 0 {
+            try epoll.modify(core.sockets[awaited], .read, token: UInt64(awaited))
+        }
+        if let blocked, core.sockets[blocked] >= 0 {
+            try epoll.modify(core.sockets[blocked], [.read, .write], token: UInt64(blocked))
+        }
+        awaited = blocked
     }
 
     /// Nobody waits for an answer of a tunnel that has ended: pending commands are released unrun.
     private func close() {
-        commands.withLock { state in
+        let pending = commands.withLock { state in
             state.isOpen = false
-            state.pending = []
+            defer { state.pending = [] }
+            return state.pending
         }
+        // Released outside of the lock: each wakes who waits for it.
+        _ = consume pending
     }
 }
 

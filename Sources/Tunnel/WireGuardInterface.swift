@@ -14,6 +14,8 @@ import WireGuard
 package enum WireGuardInterface {
     /// Creates the interface and serves it. In the background unless `foreground`; then this returns once it is up.
     package static func run(named name: String, foreground: Bool) throws {
+        // A client of the configuration socket that goes away early is an error of its connection, not the end.
+        _ = signal(SIGPIPE, SIG_IGN)
         try Libsodium.initialize()
         let tun: TunDevice
         if let descriptor = Daemon.inherited(Daemon.tunVariable) {

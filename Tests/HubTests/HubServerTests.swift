@@ -173,8 +173,7 @@ import Timing
 
     @Test func `new connections have a rate`() {
         var bounds = ConnectionLimits.Bounds()
-        bounds.newBurst = 2
-        bounds.newPerSecond = 1
+        bounds.new = TokenBucket.Limit(perSecond: 1, burst: 2)
         let limits = ConnectionLimits(bounds)
         for _ in 0..<2 {
             #expect(limits.open(from: v4, now: start))
@@ -182,15 +181,5 @@ import Timing
         }
         #expect(!limits.open(from: v4, now: start))
         #expect(limits.open(from: v4, now: start + .seconds(1)))
-    }
-
-    @Test func `a bucket lends its tokens and says how long to wait`() {
-        var bucket = TokenBucket(rate: 10, burst: 2, now: start)
-        #expect(bucket.take(now: start) == .zero)
-        #expect(bucket.take(now: start) == .zero)
-        #expect(bucket.take(now: start) == .milliseconds(100))
-        #expect(bucket.take(now: start + .seconds(1)) == .zero)
-        let isFull = bucket.isFull(now: start + .seconds(10))
-        #expect(isFull)
     }
 }

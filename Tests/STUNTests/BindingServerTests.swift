@@ -166,6 +166,28 @@ import Timing
         #expect((all, none, one, tooMuch, burst) == (true, false, true, false, true))
     }
 
+    @Test func `it lends units of what will flow in and says how long to wait`() {
+        let limit = TokenBucket.Limit(perSecond: 10, burst: 2)
+        var bucket = TokenBucket(full: limit, now: .zero)
+        let waits = (0..<4).map { _ in bucket.takeAhead(1, limit: limit, now: .zero) }
+        #expect(waits == [.zero, .zero, .milliseconds(100), .milliseconds(200)])
+        let early = bucket.take(1, limit: limit, now: .zero + .milliseconds(250))
+        let paid = bucket.takeAhead(1, limit: limit, now: .zero + .milliseconds(300))
+        let isFull = bucket.isFull(limit: limit, now: .zero + .seconds(10))
+        #expect((early, paid, isFull) == (false, .zero, true))
+    }
+
+    @Test func `what is lent adds up to the rate, whatever it is`() {
+        var random = SeededRandom(seed: 7)
+        for _ in 0..<100 {
+            let limit = TokenBucket.Limit(perSecond: .random(in: 1...1_000_000, using: &random), burst: 3)
+            var bucket = TokenBucket(full: limit, now: .zero)
+            var wait = Interval.zero
+            for _ in 0..<1003 { wait = bucket.takeAhead(1, limit: limit, now: .zero) }
+            #expect(abs(wait.seconds - 1000 / Double(limit.perSecond)) < 1e-5)
+        }
+    }
+
     @Test func `time that runs backwards fills nothing and traps nothing`() {
         let limit = TokenBucket.Limit(perSecond: .max, burst: .max)
         var bucket = TokenBucket(full: limit, now: .zero + .seconds(9))

@@ -91,6 +91,76 @@ import Traversal
         #expect(pair.a.engine.counters.unknownPeer + pair.a.engine.counters.malformed == 300)
     }
 
+    @Test func `a peer that is forgotten and added again never uses a nonce twice and becomes direct again`() throws {
+        var pair = try Pair()
+        pair.run(for: .seconds(2))
+        try pair.addAgainAtA()
+        pair.run(for: .seconds(2))
+        #expect(Set(pair.nonces).count == pair.nonces.count)
+        #expect(pair.a.engine.status(of: pair.b.id)?.path?.isRelayed == false)
+        #expect(pair.b.engine.counters.replayed == 0)
+    }
+
+    @Test func `a peer whose candidates all changed is found at the new ones`() throws {
+        var pair = try Pair()
+        pair.b.engine.setLocalCandidates((1...8).map { Candidate(.host, Pair.place($0)) }, now: pair.now)
+        pair.run(for: .seconds(6))
+        #expect(pair.a.engine.status(of: pair.b.id)?.path?.isRelayed == true)
+        pair.b.engine.setLocalCandidates([Candidate(.serverReflexive, pair.b.mapped)], now: pair.now)
+        pair.b.open = []
+        pair.run(for: .seconds(20))
+        #expect(pair.a.engine.status(of: pair.b.id)?.path == .direct(socket: 0, pair.b.mapped))
+    }
+
+    @Test func `candidates that change all the time do not make an agent call all the time`() throws {
+        var pair = try Pair()
+        pair.blocked = true
+        for round in 0..<300 {
+            pair.a.engine.setLocalCandidates([Candidate(.host, Pair.place(round % 250))], now: pair.now)
+            pair.run(for: .milliseconds(100))
+        }
+        // 30 s: ten searches of at most five calls each, relayed or signalled.
+        #expect(pair.calls <= 120)
+    }
+
+    @Test func `calls that come too fast are not answered`() throws {
+        var pair = try Pair()
+        var seal = try pair.sealOfB()
+        _ = pair.a.engine.takeActions()
+        for _ in 0..<1000 {
+            pair.a.engine.receive(
+                seal.seal(.call(wantsAnswer: true, [])), from: .relayed(relay: 0, pair.b.id), now: pair.now)
+        }
+        let answers = pair.a.engine.takeActions().filter { if case .send(_, .relayed) = $0 { true } else { false } }
+        #expect(answers.count <= 8)
+        #expect(pair.a.engine.counters.excessCalls == 992)
+    }
+
+    @Test func `an authentic ping from a refused address is not answered`() throws {
+        var pair = try Pair()
+        var seal = try pair.sealOfB()
+        _ = pair.a.engine.takeActions()
+        for text in ["127.0.0.1", "169.254.169.254", "fd77::9"] {
+            let source = Endpoint(try #require(IPAddress(text)), port: 53)
+            let ping = seal.seal(.ping(transaction: 1))
+            pair.a.engine.receive(ping, from: .direct(socket: 0, source), now: pair.now)
+        }
+        #expect(pair.a.engine.takeActions().isEmpty)
+        #expect(pair.a.engine.counters.refusedTargets == 3)
+    }
+
+    @Test func `two idle agents do not keep their path open for ever`() throws {
+        var pair = try Pair()
+        pair.run(for: .seconds(2))
+        pair.a.engine.sent(to: pair.b.id, now: pair.now)
+        pair.b.engine.heard(from: pair.a.id, on: .relayed(relay: 0, pair.a.id), now: pair.now)
+        pair.run(for: .seconds(700))
+        #expect(pair.a.engine.status(of: pair.b.id)?.path?.isRelayed == true)
+        let sent = pair.datagrams
+        pair.run(for: .seconds(60))
+        #expect(pair.datagrams == sent)
+    }
+
     @Test func `a pong from another place than its ping went to proves nothing`() throws {
         var pair = try Pair()
         pair.rewriteSource = Endpoint(.v4(IPv4Address(192, 0, 2, 66)), port: 6)
@@ -123,6 +193,12 @@ private struct Pair: ~Copyable {
     var rewriteSource: Endpoint?
     var sentDirect: [Sent] = []
     var datagrams: Int { sentDirect.count }
+    /// Bytes 0…23 of each probe that A sealed.
+    var nonces: [[UInt8]] = []
+    /// Probes that A sent by the relay or as a signal.
+    var calls = 0
+    private let keyA: SecretKey
+    private let keyB: SecretKey
     private var inFlight: [(at: MonotonicTime, toA: Bool, bytes: [UInt8], path: Path)] = []
     private let delay = Interval.milliseconds(20)
 
@@ -147,8 +223,29 @@ private struct Pair: ~Copyable {
         try agentB.engine.addPeer(
             idA, localKey: keyB, remoteKey: X25519.publicKey(of: keyA), epoch: 1, relay: .relayed(relay: 0, idA),
             now: now)
+        let copyA = try keyA.copy()
+        let copyB = try keyB.copy()
         a = agentA
         b = agentB
+        self.keyA = copyA
+        self.keyB = copyB
+    }
+
+    static func place(_ number: Int) -> Endpoint { Endpoint(.v4(IPv4Address(192, 0, 2, UInt8(number))), port: 53) }
+
+    /// A seal of B's beside the one in its engine.
+    func sealOfB() throws -> ProbeSeal {
+        try ProbeSeal(
+            localID: b.id, localKey: keyB, remoteID: a.id, remoteKey: X25519.publicKey(of: keyA), epoch: 1,
+            incarnation: 100)
+    }
+
+    /// What happens when a peer is swept and comes back.
+    mutating func addAgainAtA() throws {
+        a.engine.removePeer(b.id)
+        try a.engine.addPeer(
+            b.id, localKey: keyA, remoteKey: X25519.publicKey(of: keyB), epoch: 1,
+            relay: .relayed(relay: 0, b.id), now: now)
     }
 
     mutating func run(for interval: Interval) {
@@ -173,8 +270,21 @@ private struct Pair: ~Copyable {
         }
     }
 
+    private mutating func note(_ action: Engine.Action) {
+        switch action {
+        case .send(let bytes, let path):
+            nonces.append(Array(bytes[..<24]))
+            if path.isRelayed { calls += 1 }
+        case .signal(let bytes, _):
+            nonces.append(Array(bytes[..<24]))
+            calls += 1
+        case .setPath: break
+        }
+    }
+
     private mutating func perform(_ actions: [Engine.Action], fromA: Bool) {
         for action in actions {
+            if fromA { note(action) }
             switch action {
             case .send(let bytes, .relayed):
                 inFlight.append((now + delay * 2, !fromA, bytes, .relayed(relay: 0, fromA ? a.id : b.id)))

@@ -60,9 +60,10 @@ extern const unsigned long CLinux_TUNSETIFF, CLinux_TUNGETIFF, CLinux_TUNSETOWNE
 #define CLinux_UDP_SEGMENT 103
 #define CLinux_UDP_GRO 104
 
-// Variadic: prctl(2), open(2), fcntl(2).
+// Variadic: prctl(2), open(2), openat(2), fcntl(2).
 int CLinux_prctl(int option, unsigned long argument);
 int CLinux_open(const char *path, int flags, unsigned int mode);
+int CLinux_openat(int folder, const char *path, int flags, unsigned int mode);
 int CLinux_fcntl(int fd, int command, long argument);
 extern const int CLinux_PR_SET_DUMPABLE, CLinux_PR_SET_NO_NEW_PRIVS, CLinux_PR_GET_NO_NEW_PRIVS, CLinux_PR_SET_PDEATHSIG;
 
