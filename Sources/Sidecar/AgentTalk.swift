@@ -94,11 +94,22 @@ struct AgentTalk: Sendable {
         }
     }
 
+    /// Asks who has the address. While the hub is not connected, which is so right after the start, it asks again for as
+    /// long as packets wait: "nobody has it" would be remembered for seconds.
     private func lookUp(_ address: IPAddress) async {
+        let deadline = MonotonicTime.now() + Unresolved.holdTime
         var record: VerifiedRecord?
-        do { record = try await directory.lookup(.address(address)) } catch {
-            // The application gets an ICMP error, and the status says how the hub is: no line for each packet.
-            run.logger.debug("look up \(address): \(error)")
+        while true {
+            do {
+                record = try await directory.lookup(.address(address))
+                break
+            } catch DirectoryError.disconnected where MonotonicTime.now() < deadline {
+                guard (try? await Task.sleep(nanoseconds: 20_000_000)) != nil else { return }
+            } catch {
+                // The application gets an ICMP error, and the status says how the hub is: no line for each packet.
+                run.logger.debug("look up \(address): \(error)")
+                break
+            }
         }
         let found = record
         tunnel.perform { core, peering in
