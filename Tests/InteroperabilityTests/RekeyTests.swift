@@ -4,16 +4,6 @@ import Testing
 extension Interoperability {
     /// New keys come every two minutes, and nobody notices.
     @Suite struct Rekey {
-        /// The sequence numbers that no reply came for, before the last one that came: when `ping` is told to stop, a
-        /// request may still be under way.
-        private static func lost(in text: String) -> [Int] {
-            let received = Set(
-                text.split(separator: "\n").compactMap { line in
-                    line.split(separator: " ").first { $0.hasPrefix("icmp_seq=") }.flatMap { Int($0.dropFirst(9)) }
-                })
-            return (1...max(received.max() ?? 1, 1)).filter { !received.contains($0) }
-        }
-
         /// Two tunnels over one cable: we initiate in the first, the other implementation in the second.
         @Test(.timeLimit(.minutes(4)))
         func `traffic over a rekey loses nothing, whoever initiates`() throws {
@@ -54,7 +44,7 @@ extension Interoperability {
                 for ping in pings {
                     let report = try ping.pingReport()
                     #expect(report.sent > 5000)
-                    let lost = Self.lost(in: ping.standardOutput)
+                    let lost = End.lost(in: ping.standardOutput)
                     #expect(lost == [])
                     #expect(report.longestGap < 1)
                     figure(
