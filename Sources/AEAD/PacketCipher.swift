@@ -101,7 +101,8 @@ package struct PacketCipher: ~Copyable, @unchecked Sendable {
             return unsafe withNonce(counter) { unsafe CAEAD_openssl_open(context, $0, bytes, length, bytes) }
         }
         return unsafe ChaChaPoly.open(
-            bytes, count: count, additionalData: UnsafeRawBufferPointer(start: nil, count: 0), counter: counter, key: key,
+            bytes, count: count, additionalData: UnsafeRawBufferPointer(start: nil, count: 0), counter: counter,
+            key: key,
             into: bytes)
     }
 

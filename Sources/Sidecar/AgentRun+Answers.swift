@@ -27,7 +27,9 @@ extension AgentRun {
     }
 
     private func identify(_ key: Message.LookupKey, _ subject: String) async -> ControlAnswer {
-        guard let joined = joined.withLock({ $0 }) else { return ControlAnswer(error: "look up \(subject): not joined yet") }
+        guard let joined = joined.withLock({ $0 }) else {
+            return ControlAnswer(error: "look up \(subject): not joined yet")
+        }
         // What is known already needs no hub.
         let known = await joined.tunnel.ask { _, peering in
             peering.peers.values.first { peer in
@@ -55,7 +57,8 @@ extension AgentRun {
         guard let credential else { return ControlAnswer(error: "\(subject): no agent of this mesh") }
         return ControlAnswer(
             identity: IdentityReport(
-                name: credential.name, id: credential.id.description, addresses: credential.addresses.map(\.description),
+                name: credential.name, id: credential.id.description,
+                addresses: credential.addresses.map(\.description),
                 subject: credential.subject))
     }
 

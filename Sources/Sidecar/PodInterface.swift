@@ -23,7 +23,8 @@ enum PodInterface {
             var socket = try RouteSocket()
             guard let link = try socket.link(named: name) else {
                 throw SidecarError.device(
-                    "interface \(name): not in this network namespace; warren-cni makes it when the pod is added: is the plugin in the network's configuration?")
+                    "interface \(name): not in this network namespace; warren-cni makes it when the pod is added: is the plugin in the network's configuration?"
+                )
             }
             addresses = try socket.addresses(on: link).map(\.prefix.address).filter { !$0.isRefusedAsTarget }.sorted()
             mtu = Int(link.mtu)

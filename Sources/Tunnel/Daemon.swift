@@ -42,7 +42,7 @@ package enum Daemon {
         setenv(readyVariable, "5")
         var child = pid_t()
         let words = unsafe arguments.map { unsafe strdup($0) } + [nil]
-        defer { for unsafe word in unsafe words { unsafe free(word) } }
+        defer { unsafe words.forEach { unsafe free($0) } }
         let code = unsafe posix_spawn(&child, "/proc/self/exe", &actions, &attributes, words, environ)
         _ = close(writeEnd)
         guard code == 0 else { throw SystemError("posix_spawn /proc/self/exe", Errno(code)) }

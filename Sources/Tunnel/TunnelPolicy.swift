@@ -14,7 +14,8 @@ package protocol TunnelPolicy: ~Copyable, SendableMetatype {
     /// A handshake initiation through a relay: whether the device may see it now.
     mutating func admits(
         initiation: UnsafeMutableRawBufferPointer, from source: AgentID, on path: Path, _ core: inout TunnelCore,
-        now: MonotonicTime) -> Bool
+        now: MonotonicTime
+    ) -> Bool
 
     /// An authenticated packet of `peer` came in on `path`.
     mutating func heard(_ peer: PeerID, on path: Path, now: MonotonicTime)

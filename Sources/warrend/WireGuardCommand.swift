@@ -6,7 +6,8 @@ import Tunnel
 struct WireGuardCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "wireguard",
-        abstract: "Create a WireGuard interface in userspace, for wg(8) to configure; goes to the background once it is up.")
+        abstract:
+            "Create a WireGuard interface in userspace, for wg(8) to configure; goes to the background once it is up.")
 
     @Flag(name: [.customShort("f"), .long], help: "Stay in the foreground.") var foreground = false
     @Argument(help: "The interface's name.") var interface: String

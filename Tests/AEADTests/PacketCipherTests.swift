@@ -42,7 +42,8 @@ import Testing
         #expect(try open(sealed, key, 5, library) != nil)
     }
 
-    private func seal(_ plaintext: [UInt8], _ key: [UInt8], _ counter: UInt64, _ library: AEADLibrary) throws -> [UInt8] {
+    private func seal(_ plaintext: [UInt8], _ key: [UInt8], _ counter: UInt64, _ library: AEADLibrary) throws -> [UInt8]
+    {
         let cipher = PacketCipher(try SecretKey(copying: key), seals: true, library: library)
         var output = [UInt8](repeating: 0, count: plaintext.count + 16)
         unsafe plaintext.withUnsafeBufferPointer { input in

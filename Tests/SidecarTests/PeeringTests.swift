@@ -35,7 +35,8 @@ struct PeeringTests {
                 verifier: RecordVerifier(mesh: Fixture.mesh, authorityKey: try Fixture.authority().publicKey),
                 meshRanges: [Fixture.range], ownAddresses: [Fixture.address(250)], staticKey: probeKey, epoch: 1,
                 relays: [], stunServers: [], hasIPv6: true,
-                events: AsyncStream<PeeringEvent>.makeStream(bufferingPolicy: .bufferingNewest(16)).continuation, now: now)
+                events: AsyncStream<PeeringEvent>.makeStream(bufferingPolicy: .bufferingNewest(16)).continuation,
+                now: now)
             try body(&peering, &core)
         }
     }
