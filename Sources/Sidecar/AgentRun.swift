@@ -120,6 +120,7 @@ final class AgentRun: Sendable {
             let device = Device(privateKey: staticKey, random: random, configuration: configuration)
             let (offloads, mtu) = (pod.offloads, pod.mtu)
             var core = try TunnelCore(device: device, tun: pod.takeTun(), offloads: offloads, mtu: mtu)
+            core.pathLimit = PodInterface.provenPathLimit
             try core.bind(port: self.configuration.port)
             let relayIdentity = RelayClient.Identity(key: identity.publicKey) { [identity] in identity.sign($0) }
             let relays = admission.mesh.relays.compactMap { relay in

@@ -15,6 +15,10 @@ enum PodInterface {
         consuming func takeTun() -> TunDevice { tun }
     }
 
+    /// What every path carries: 1500 less IPv6 and UDP (48), WireGuard (32) and a relay header (20). More would have to be
+    /// proven path by path, however large the pod's interface is.
+    static let provenPathLimit = 1400
+
     /// Attaches to the device as its owner. Refuses one that is not ready: without an address, or down.
     static func attach(_ name: String) throws(SidecarError) -> Device {
         let addresses: [IPAddress]

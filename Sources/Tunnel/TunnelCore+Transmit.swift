@@ -31,6 +31,8 @@ extension TunnelCore {
             do {
                 var splitter = try unsafe SegmentSplitter(buffer, length: length)
                 while let packet = unsafe splitter.next(paddingLimit: mtu) {
+                    // The rest of a segmented run is as large: one answer is enough for all of it.
+                    if packet.count > pathLimit, unsafe refuseOversized(packet) { break }
                     unsafe transmit(packet, &policy, now: now, wall: wall)
                 }
             } catch { counters.malformedFrames &+= 1 }
@@ -126,5 +128,18 @@ extension TunnelCore {
     package func refuse(_ packet: UnsafeRawBufferPointer, _ error: ICMPError) {
         guard let answer = unsafe error.answer(to: packet) else { return }
         _ = unsafe answer.withUnsafeBytes { unsafe tun.write($0) }
+    }
+    /// Answers a packet that is larger than any path is known to carry with "packet too big", which makes the pod's sender
+    /// use smaller ones. False for one that may be sent all the same: IPv4 without don't-fragment is fragmented outside, and
+    /// only padding can make a packet that fits look too large.
+    func refuseOversized(_ packet: UnsafeRawBufferPointer) -> Bool {
+        guard packet.count >= 20 else { return false }
+        let isIPv6 = unsafe packet[0] >> 4 == 6
+        let length =
+            unsafe isIPv6
+            ? 40 + (Int(packet[4]) << 8 | Int(packet[5])) : Int(packet[2]) << 8 | Int(packet[3])
+        guard length > pathLimit, unsafe isIPv6 || packet[6] & 0x40 != 0 else { return false }
+        unsafe refuse(packet, .packetTooBig(mtu: pathLimit))
+        return true
     }
 }

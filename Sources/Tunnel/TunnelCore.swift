@@ -40,6 +40,8 @@ package struct TunnelCore: ~Copyable {
     package var relays: [RelayRoute?] = []
     package var counters = Counters()
     package var mtu: Int
+    /// The largest inner packet that paths are known to carry. Without bound for a stock interface, whose MTU says it.
+    package var pathLimit = Int.max
     /// Whether the kernel granted UDP_GRO; for the log.
     package private(set) var hasReceiveOffload = false
     package let offloads: TunOffloads

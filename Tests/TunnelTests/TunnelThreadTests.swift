@@ -12,9 +12,12 @@ import WireGuard
 @testable import Tunnel
 
 /// A tunnel with a real TUN in a namespace that ends with its owner. As root.
-@Suite(.enabled(if: geteuid() == 0, "root makes the namespace"), .timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(1)))
 struct TunnelThreadTests {
-    init() throws { try Libsodium.initialize() }
+    init() throws {
+        try #require(geteuid() == 0, "not root: these tests make a namespace and a TUN in it; run sudo make test")
+        try Libsodium.initialize()
+    }
 
     @Test func `commands run in order, and questions get answers`() async throws {
         let tunnel = try Running()
@@ -100,6 +103,34 @@ struct TunnelThreadTests {
         try await Task.sleep(nanoseconds: 1_000_000_000)
         let after = await tunnel.thread.ask { _, _ in processorTime() } ?? .max
         #expect(after - before < 50_000_000)
+        #expect(try tunnel.end() == nil)
+    }
+
+    @Test(arguments: ["10.77.0.9", "fd77::9"])
+    func `a packet above the path's limit teaches its sender the limit`(_ destination: String) async throws {
+        let tunnel = try Running()
+        _ = await tunnel.thread.ask { core, _ in core.pathLimit = 1300 }
+        let isIPv6 = destination.contains(":")
+        let learned = try tunnel.namespace.run { () throws -> Int32 in
+            if isIPv6 { try run("ip address add fd77::1/64 dev wgtest0 nodad") }
+            let (family, level) = isIPv6 ? (AF_INET6, Int32(IPPROTO_IPV6)) : (AF_INET, Int32(IPPROTO_IP))
+            let socket = FileDescriptor(
+                owning: try check("socket") { Glibc.socket(family, Int32(SOCK_DGRAM.rawValue), 0) })
+            let raw = socket.raw
+            var always: Int32 = 2  // IP_PMTUDISC_DO: don't-fragment, and errors are told.
+            unsafe setsockopt(raw, level, isIPv6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &always, 4)
+            try connect(socket, to: destination, port: 9)
+            var mtu: Int32 = 0
+            for _ in 0..<50 {
+                _ = unsafe Glibc.send(raw, [UInt8](repeating: 0, count: 1400), 1400, 0)
+                usleep(20_000)
+                var size = socklen_t(4)
+                unsafe getsockopt(raw, level, isIPv6 ? IPV6_MTU : IP_MTU, &mtu, &size)
+                if mtu == 1300 { break }
+            }
+            return mtu
+        }
+        #expect(learned == 1300)
         #expect(try tunnel.end() == nil)
     }
 
@@ -278,5 +309,35 @@ private func run(_ command: String) throws {
     var status: Int32 = 0
     guard code == 0, unsafe waitpid(pid, &status, 0) == pid, status == 0 else {
         throw SystemError("\(command) (status \(status))", Errno(code))
+    }
+}
+
+/// connect(2) to a numeric address of either family.
+private func connect(_ socket: borrowing FileDescriptor, to address: String, port: UInt16) throws {
+    let raw = socket.raw
+    if address.contains(":") {
+        var name = sockaddr_in6()
+        name.sin6_family = sa_family_t(AF_INET6)
+        name.sin6_port = port.bigEndian
+        unsafe inet_pton(AF_INET6, address, &name.sin6_addr)
+        _ = try check("connect \(address)") {
+            unsafe withUnsafePointer(to: &name) {
+                unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    unsafe Glibc.connect(raw, $0, socklen_t(MemoryLayout<sockaddr_in6>.size))
+                }
+            }
+        }
+    } else {
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_port = port.bigEndian
+        unsafe inet_pton(AF_INET, address, &name.sin_addr)
+        _ = try check("connect \(address)") {
+            unsafe withUnsafePointer(to: &name) {
+                unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    unsafe Glibc.connect(raw, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                }
+            }
+        }
     }
 }
