@@ -13,9 +13,12 @@ extension Peering {
         for part in introduction { core.send(part, on: output.path) }
         peer.introduction = MeshPeer.PendingIntroduction(
             initiation: output.bytes, path: output.path, next: now + MeshPeer.PendingIntroduction.spacing[0])
+        nextIntroduction = min(nextIntroduction, now + MeshPeer.PendingIntroduction.spacing[0])
     }
 
     mutating func repeatIntroductions(_ core: inout TunnelCore, now: MonotonicTime) {
+        guard nextIntroduction <= now else { return }
+        defer { nextIntroduction = peers.values.lazy.compactMap(\.introduction?.next).min() ?? .never }
         for peer in peers.values {
             guard let pending = peer.introduction, pending.next <= now else { continue }
             let spacing = MeshPeer.PendingIntroduction.spacing

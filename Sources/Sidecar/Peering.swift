@@ -65,6 +65,8 @@ struct Peering: ~Copyable {
     var peers: [AgentID: MeshPeer] = [:]
     var byDevice: [PeerID: MeshPeer] = [:]
     var strangers: Strangers
+    /// When the first introduction is repeated; early at worst.
+    var nextIntroduction = MonotonicTime.never
     var unresolved: Unresolved
     var counters = Counters()
     var random = SecureRandom()
@@ -165,9 +167,8 @@ extension Peering: TunnelPolicy {
     }
 
     var nextDeadline: MonotonicTime {
-        var deadline = min(engine.nextDeadline, stun.nextTimer, nextSweep)
+        var deadline = min(engine.nextDeadline, stun.nextTimer, nextSweep, nextIntroduction)
         for relay in relays { deadline = min(deadline, relay.client.nextTimer) }
-        for peer in peers.values { if let next = peer.introduction?.next { deadline = min(deadline, next) } }
         return deadline
     }
 

@@ -41,6 +41,7 @@ package struct Engine: ~Copyable {
     private let policy: TargetPolicy
     private var random: SecureRandom
     private var peers: [AgentID: PeerPaths] = [:]
+    private let agenda = Agenda()
     private var localCandidates: [Candidate] = []
     private var actions: [Action] = []
     /// Counts the peers added, so that no two seals for the same keys use a nonce twice.
@@ -77,7 +78,7 @@ package struct Engine: ~Copyable {
         let seal = try ProbeSeal(
             localID: localID, localKey: localKey, remoteID: id, remoteKey: remoteKey, epoch: epoch,
             incarnation: incarnation)
-        peers[id] = PeerPaths(id: id, seal: seal, relay: relay, now: now)
+        peers[id] = PeerPaths(id: id, seal: seal, relay: relay, agenda: agenda, now: now)
         actions.append(.setPath(id, relay))
     }
 
@@ -137,14 +138,16 @@ package struct Engine: ~Copyable {
 
     /// Runs what is due.
     package mutating func tick(now: MonotonicTime) {
+        guard agenda.earliest <= now else { return }
         for peer in peers.values where peer.deadline <= now {
             if peer.nextCall <= now { call(peer, now: now) }
             if peer.nextRound <= now { round(peer, now: now) }
             if let direct = peer.direct, direct.nextPing <= now { maintain(peer, direct, now: now) }
         }
+        agenda.restart(at: peers.values.lazy.map(\.deadline).min() ?? .never)
     }
 
-    package var nextDeadline: MonotonicTime { peers.values.lazy.map(\.deadline).min() ?? .never }
+    package var nextDeadline: MonotonicTime { agenda.earliest }
 
     package mutating func takeActions() -> [Action] {
         defer { actions.removeAll(keepingCapacity: true) }

@@ -33,31 +33,41 @@ final class PeerPaths {
     var seal: ProbeSeal
     var relay: Path?
     var remotes: [Remote] = []
-    var direct: Direct?
+    var direct: Direct? {
+        didSet { agenda.note(direct?.nextPing ?? .never) }
+    }
     /// When data last went to the peer, and when data last came from it on any path. Probes do not count: two ends that
     /// have nothing to say must not keep each other up.
     var lastSent: MonotonicTime = .zero
     var lastHeard: MonotonicTime = .zero
     /// When the next call goes out, and how many went out since the last success or loss.
-    var nextCall: MonotonicTime
+    var nextCall: MonotonicTime {
+        didSet { agenda.note(nextCall) }
+    }
     var calls = 0
     var searchStarted: MonotonicTime?
     /// When the peer's candidates last replaced those before.
     var lastNamed: MonotonicTime?
     /// When the next round of pings to all candidates goes out, and how many went out since the last call came in.
-    var nextRound: MonotonicTime = .never
+    var nextRound: MonotonicTime = .never {
+        didSet { agenda.note(nextRound) }
+    }
     var rounds = 0
     var budget: TokenBucket
     /// How many more of the peer's calls are looked at now.
     var calledBudget: TokenBucket
 
-    init(id: AgentID, seal: consuming ProbeSeal, relay: Path?, now: MonotonicTime) {
+    private let agenda: Agenda
+
+    init(id: AgentID, seal: consuming ProbeSeal, relay: Path?, agenda: Agenda, now: MonotonicTime) {
+        self.agenda = agenda
         self.id = id
         self.seal = seal
         self.relay = relay
         nextCall = now
         budget = TokenBucket(full: Limits.probes, now: now)
         calledBudget = TokenBucket(full: Limits.calls, now: now)
+        agenda.note(nextCall)
     }
 
     /// What the tunnel should send on.
@@ -152,4 +162,14 @@ package enum Limits {
     /// A path must be this much better before it replaces one that works.
     static let betterBy: Interval = .milliseconds(10)
     static let pingTimeout: Interval = .seconds(5)
+}
+
+/// When the first of all peers has something due, so that a turn of the packet loop costs the same however many peers
+/// there are. May be early, never late: timers that move back are found out at the next tick.
+final class Agenda {
+    private(set) var earliest = MonotonicTime.never
+
+    func note(_ time: MonotonicTime) { earliest = min(earliest, time) }
+
+    func restart(at time: MonotonicTime) { earliest = time }
 }
