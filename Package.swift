@@ -84,7 +84,7 @@ let full: [Target] = [
     module(
         "Sidecar",
         [
-            "Directory", "Membership", "Relay", "Traversal", "STUN", "Tunnel", "WireGuard", "Tun", "Transport",
+            "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Tunnel", "WireGuard", "Tun", "Transport",
             "Netlink",
             "Control", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, logging,
         ]),

@@ -1,3 +1,4 @@
+import AEAD
 import Addressing
 import Directory
 import Linux
@@ -137,7 +138,11 @@ final class AgentRun: Sendable {
                 identity: identity, verifier: membership.verifier, meshRanges: admission.mesh.ranges,
                 ownAddresses: interfaceAddresses, staticKey: probeKey, epoch: UInt32(clamping: WallTime.now().seconds),
                 relays: relays, stunServers: admission.mesh.stun, hasIPv6: core.ipv6 != nil, events: events, now: now)
-            logger.info("tunnel on UDP port \(core.port), receive offload \(core.hasReceiveOffload ? "on" : "off")")
+            logger.info(
+                """
+                tunnel on UDP port \(core.port); TUN offloads \(core.offloads), UDP receive offload \
+                \(core.hasReceiveOffload ? "on" : "off"), packets sealed by \(AEADLibrary.chosen)
+                """)
             return (try TunnelThread(core, peering), publicKey)
         } catch { throw .device("start the tunnel: \(error)") }
     }
