@@ -116,7 +116,8 @@ extension EndToEnd {
 
         /// The names of the files in `folder` that contain the key, as its file has it or as bytes.
         private func holders(of text: String, in folder: String) throws -> [String] {
-            let line = text.split(separator: "\n").max { $0.count < $1.count }.map(String.init)
+            let lines: [Substring] = text.split(separator: "\n")
+            let line = lines.max { $0.count < $1.count }.map { String($0) }
             let needles = [line.map { Data($0.utf8) }, line.flatMap { Data(base64Encoded: $0) }].compactMap { $0 }
             return names(in: folder).filter { name in
                 let bytes = FileManager.default.contents(atPath: "\(folder)/\(name)") ?? Data()
