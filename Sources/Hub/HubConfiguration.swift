@@ -12,11 +12,11 @@ package struct HubConfiguration: Equatable, Sendable {
     /// The authority that this hub belongs to: its own key's public part, or another hub's.
     package let authorityKey: Ed25519.PublicKey
     /// The mesh's relays as agents reach them. Without an id it is this hub's own.
-    package let relays: [AdvertisedRelay]
+    package var relays: [AdvertisedRelay]
     /// STUN servers beside the relays.
-    package let stun: [Endpoint]
+    package var stun: [Endpoint]
     /// Where agents find the directory when it is not here.
-    package let directory: RemoteDirectory?
+    package var directory: RemoteDirectory?
 
     package struct AdvertisedRelay: Equatable, Sendable {
         package let id: AgentID?

@@ -83,6 +83,20 @@ package struct HubFolder: Sendable {
         return (try HubFolder(opening: path), true)
     }
 
+    /// Changes what agents are told when they join; nil leaves a part as it is. A hub that serves tells it from its next
+    /// start. This is also how roles that run apart learn of each other: the others' keys need the authority's first.
+    package func advertise(
+        relays: [HubConfiguration.AdvertisedRelay]?, stun: [Endpoint]?, directory: HubConfiguration.RemoteDirectory?
+    ) throws(HubError) -> HubFolder {
+        var changed = configuration
+        if let relays { changed.relays = relays }
+        if let stun { changed.stun = stun }
+        if let directory { changed.directory = directory }
+        if changed == configuration { return self }
+        try KeyFile.replace("\(path)/hub.json", changed.json.text + [0x0a])
+        return try HubFolder(opening: path)
+    }
+
     /// Opens the store; the file is 0600 as everything here.
     package func openStore() throws(HubError) -> SQLiteStore {
         let database = "\(path)/hub.sqlite"

@@ -42,5 +42,18 @@ enum KeyFile {
         } catch { throw HubError(error) }
     }
 
+    /// Replaces the file, or makes it, with mode 0600: readers see the old bytes or the new ones.
+    static func replace(_ path: String, _ bytes: [UInt8]) throws(HubError) {
+        let temporary = "\(path).new"
+        do throws(SystemError) {
+            _ = unsafe unlink(temporary)
+            let file = try FileDescriptor(open: temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+            try file.writeAll(bytes)
+            let raw = file.raw
+            _ = try check("fsync \(path)") { fsync(raw) }
+            _ = try check("rename \(path)") { unsafe rename(temporary, path) }
+        } catch { throw HubError(error) }
+    }
+
     static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 }

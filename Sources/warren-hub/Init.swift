@@ -18,17 +18,9 @@ struct Init: AsyncParsableCommand {
     var ipv4Range: String?
     @Option(help: ArgumentHelp("This hub's TLS address, as agents reach it.", valueName: "host:port"))
     var address: String
-    @Option(
-        help: ArgumentHelp("A relay's UDP address, as agents reach it (again for more).", valueName: "[id@]ip:port"))
-    var relay: [String] = []
-    @Option(help: ArgumentHelp("A STUN server beside the relays (again for more).", valueName: "ip:port"))
-    var stun: [String] = []
+    @OptionGroup var places: Places
     @Option(help: ArgumentHelp("Another hub's authority key, in base64: this hub gets none.", valueName: "key"))
     var authorityKey: String?
-    @Option(help: ArgumentHelp("Another hub's directory.", valueName: "host:port"))
-    var directory: String?
-    @Option(help: ArgumentHelp("The pin of that directory's TLS key, in base64.", valueName: "pin"))
-    var directoryPin: String?
 
     mutating func run() async throws {
         guard let prefix = IPPrefix(prefix), prefix.address.isIPv6, prefix.length == 48, prefix.address.bytes[0] == 0xfd
@@ -43,24 +35,10 @@ struct Init: AsyncParsableCommand {
         guard let address = HubAddress(address) else {
             throw HubError.option("--address \(address): HOST:PORT is needed")
         }
-        let relays = try relay.map { text in
-            guard let relay = HubConfiguration.AdvertisedRelay(text) else {
-                throw HubError.option("--relay \(text): IP:PORT is needed, or ID@IP:PORT for another hub's")
-            }
-            return relay
-        }
-        var options = HubFolder.Options(mesh: mesh, ranges: ranges, address: address, relays: relays)
-        options.stun = try stun.map { text in
-            guard let endpoint = Endpoint(text) else { throw HubError.option("--stun \(text): IP:PORT is needed") }
-            return endpoint
-        }
+        var options = HubFolder.Options(mesh: mesh, ranges: ranges, address: address, relays: try places.relays())
+        options.stun = try places.stunServers()
         options.foreignAuthority = try authorityKey.map { try key($0, "--authority-key") }
-        if let text = directory {
-            guard let address = HubAddress(text), let pin = directoryPin else {
-                throw HubError.option("--directory \(text): HOST:PORT is needed, and --directory-pin")
-            }
-            options.directory = .init(address: address, pin: try key(pin, "--directory-pin"))
-        }
+        options.directory = try places.directory()
         try Libsodium.initialize()
         let (made, isNew) = try HubFolder.create(folder.dir, options)
         let configuration = made.configuration
@@ -68,16 +46,6 @@ struct Init: AsyncParsableCommand {
             isNew
                 ? "made a hub for mesh \(configuration.mesh) in \(made.path)"
                 : "\(made.path) is a hub for mesh \(configuration.mesh) already: nothing was changed")
-        print("  TLS address    \(configuration.address)")
-        print("  TLS pin        \(made.pin.base64)")
-        print("  authority key  \(configuration.authorityKey.base64)")
-        print("  relay id       \(try made.relayID())")
-    }
-
-    private func key(_ text: String, _ option: String) throws -> Bytes32 {
-        guard let key = Base64.decode(text).flatMap({ Bytes32($0) }) else {
-            throw HubError.option("\(option): 32 bytes in base64 are needed")
-        }
-        return key
+        try printFacts(made)
     }
 }

@@ -36,6 +36,7 @@ func printLogs(_ mesh: Mesh) {
     for (name, process) in mesh.sidecars.sorted(by: { $0.key < $1.key }) {
         print("log of \(name)'s sidecar:\n\(process.standardError.suffix(3000))")
     }
+    for (role, process) in mesh.roleHubs { print("log of the \(role):\n\(process.standardError.suffix(3000))") }
     if let hub = mesh.hub { print("log of the hub:\n\(hub.standardError.suffix(3000))") }
 }
 

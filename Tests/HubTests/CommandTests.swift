@@ -1,3 +1,4 @@
+import Addressing
 import Foundation
 import Hub
 import Membership
@@ -53,6 +54,44 @@ import Testing
                 "127.0.0.1:1")
             #expect(again.status == 0)
             #expect(again.out.contains("nothing was changed"))
+        }
+    }
+
+    @Test func `advertise changes what is named, keeps the rest and the keys, and shows it`() throws {
+        try withHub { path in
+            let before = try HubFolder(opening: path)
+            let shown = try run("advertise", "--dir", path)
+            #expect(shown.status == 0)
+            #expect(shown.out.contains("  TLS pin        \(before.pin.base64)\n"))
+            #expect(shown.out.contains("  relay id       \(try before.relayID())\n"))
+            #expect(try HubFolder(opening: path).configuration == before.configuration)
+
+            let (pin, id) = (before.configuration.authorityKey.base64, try before.relayID())
+            let changed = try run(
+                "advertise", "--dir", path, "--directory", "other:7444", "--directory-pin", pin, "--relay",
+                "\(id)@192.0.2.1:3478", "--relay", "192.0.2.2:3478")
+            #expect(changed.status == 0)
+            let after = try HubFolder(opening: path)
+            #expect(after.configuration.directory?.address.description == "other:7444")
+            #expect(after.configuration.directory?.pin == before.configuration.authorityKey)
+            #expect(after.configuration.relays.map(\.endpoint.description) == ["192.0.2.1:3478", "192.0.2.2:3478"])
+            #expect(after.configuration.relays.map(\.id) == [id, nil])
+            #expect(after.configuration.mesh == before.configuration.mesh)
+            #expect(after.configuration.authorityKey == before.configuration.authorityKey)
+            #expect(after.pin == before.pin)
+            let attributes = try FileManager.default.attributesOfItem(atPath: "\(path)/hub.json")
+            #expect(attributes[.posixPermissions] as? Int == 0o600)
+
+            for wrong in [
+                ["--directory", "other:7444"], ["--directory-pin", pin], ["--relay", "x"], ["--stun", "y"],
+            ] {
+                let (process, _, error) = try start(["advertise", "--dir", path] + wrong)
+                let text = String(decoding: error.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+                process.waitUntilExit()
+                #expect(process.terminationStatus == 1)
+                #expect(text.hasPrefix("warren-hub: --"))
+            }
+            #expect(try HubFolder(opening: path).configuration == after.configuration)
         }
     }
 

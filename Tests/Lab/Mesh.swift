@@ -14,7 +14,10 @@ package final class Mesh {
     package private(set) var attachments: [String: ContainerRuntime.Attachment] = [:]
     package private(set) var sidecars: [String: ChildProcess] = [:]
     package private(set) var hub: ChildProcess?
-    private let hubFolder: String
+    /// The hubs that run one role each, after `startHubs`.
+    package internal(set) var roleHubs: [HubRole: ChildProcess] = [:]
+    /// The folder of the hub that makes tokens.
+    var hubFolder: String
     private var hosts: [String: Int] = [:]
 
     package init(in sandbox: Sandbox, programs: String) throws {
@@ -35,18 +38,23 @@ package final class Mesh {
                 "init", "--dir", hubFolder, "--mesh", Plan.meshName, "--prefix", Plan.meshPrefix, "--ipv4-range",
                 Plan.meshIPv4, "--address", Plan.hubControl, "--relay", Plan.hubRelay)
         }
+        hub = try serveHub(hubFolder, uid: Plan.hubUID, control: Plan.hubControl)
+    }
+
+    /// Starts `warren-hub serve` and returns it when it answers health at `control`, an address and port.
+    func serveHub(_ folder: String, uid: UInt32, control: String, options: [String] = []) throws -> ChildProcess {
         let words = [
-            "\(image.folder)/warren-hub", "serve", "--dir", hubFolder, "--listen", "0.0.0.0:7443", "--relay-listen",
-            "0.0.0.0:3478",
+            "\(image.folder)/warren-hub", "serve", "--dir", folder, "--listen",
+            "0.0.0.0:\(control.split(separator: ":").last ?? "")", "--relay-listen", "0.0.0.0:3478",
         ]
         let process = try underlay.hub.spawn(
-            Plan.unprivileged(uid: Plan.hubUID) + words, environment: Image.environment(folder: image.folder))
-        hub = process
-        let health = ["curl", "-ksf", "--max-time", "2", "https://\(Plan.hubControl)/healthz"]
+            Plan.unprivileged(uid: uid) + words + options, environment: Image.environment(folder: image.folder))
+        let health = ["curl", "-ksf", "--max-time", "2", "https://\(control)/healthz"]
         try waitUntil("hub healthy", timeout: 15, every: 0.03) {
             guard process.isRunning else { throw LabError.ended("the hub", text: process.standardError) }
             return try underlay.hub.result(of: health).succeeded
         }
+        return process
     }
 
     /// Ends the hub: SIGTERM and a clean exit, or SIGKILL. Returns its status.
@@ -72,9 +80,10 @@ package final class Mesh {
     @discardableResult
     private func hubCommand(_ words: String...) throws -> String { try hubCommand(words) }
 
+    /// `warren-hub …` where the hub is.
     @discardableResult
-    private func hubCommand(_ words: [String]) throws -> String {
-        let command = Plan.unprivileged(uid: Plan.hubUID) + ["\(image.folder)/warren-hub"] + words
+    func hubCommand(_ words: [String], uid: UInt32 = Plan.hubUID) throws -> String {
+        let command = Plan.unprivileged(uid: uid) + ["\(image.folder)/warren-hub"] + words
         let output = try underlay.hub.result(of: command, environment: Image.environment(folder: image.folder))
         guard output.succeeded else {
             throw LabError.command(["warren-hub"] + words, status: output.status, text: output.text)
@@ -146,6 +155,11 @@ package final class Mesh {
     /// Hub, two pods, sidecars that are ready: what most scenarios begin with.
     package func startPair() throws -> (a: Pod, b: Pod) {
         try startHub()
+        return try startPods()
+    }
+
+    /// As `startPair`, with a hub that runs.
+    package func startPods() throws -> (a: Pod, b: Pod) {
         let pair = (a: try addPod("pod-a", site: Plan.siteA), b: try addPod("pod-b", site: Plan.siteB))
         for pod in [pair.a, pair.b] { try startSidecar(pod, token: try token("--name", pod.name)) }
         for pod in [pair.a, pair.b] { try waitReady(pod) }
@@ -222,7 +236,7 @@ package final class Mesh {
             attachments.values.contains { $0.ipv6 == name || $0.ipv4 == name }
         }
         faults += reserved.map { "address \($0) is still reserved" }
-        if let process = hub, process.isRunning {
+        for process in [hub].compactMap(\.self) + Array(roleHubs.values) where process.isRunning {
             let status = process.stop()
             if status != 0 { faults.append("the hub ended with \(status) on SIGTERM") }
         }
