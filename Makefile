@@ -69,7 +69,7 @@ bench: root bench-deps bench-build
 
 ## bench-integrity: bytes lost or changed, offloads on and off, both families, three MTUs (SIZE=MB a cell, FULL=1); needs root
 bench-integrity: root bench-deps bench-build
-	@SIZE="$(SIZE)" FULL="$(FULL)" python3 Benchmarks/integrity.py
+	@SIZE="$(SIZE)" FULL="$(FULL)" QUICK="$(QUICK)" python3 Benchmarks/integrity.py
 
 bench-deps:
 	@.ci/deps bench
