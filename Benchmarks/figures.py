@@ -74,9 +74,11 @@ class Figure:
             self.verdict]
 
     def record(self):
+        def plain(series):
+            return [None if math.isnan(value) else value for value in series.values]
         return {
-            'name': self.name, 'title': self.title, 'unit': self.unit, 'ours': self.ours.values,
-            'peer': self.peer_name, 'theirs': self.peer.values if self.peer else None,
+            'name': self.name, 'title': self.title, 'unit': self.unit, 'ours': plain(self.ours),
+            'peer': self.peer_name, 'theirs': plain(self.peer) if self.peer else None,
             'value': None if math.isnan(self.value) else self.value, 'at_least': self.at_least,
             'at_most': self.at_most, 'aim': self.aim, 'passed': self.passed}
 
