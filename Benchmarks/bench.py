@@ -120,9 +120,10 @@ def judge(samples, tunnels, libraries, micro):
     after = [value for tunnel in ours for value in tunnel.memory_after]
     growth = [value - idle for tunnel in ours for value, idle in zip(tunnel.memory_after, tunnel.idle_memory)]
     # The worst of all our daemons, not their median.
-    figures.append(Figure('memory-after', 'resident after load, worst daemon', 'MiB', Series([max(after, default=math.nan)])))
-    figures.append(
-        Figure('memory-growth', 'resident growth over idle, worst daemon', 'MiB', Series([max(growth, default=math.nan)])))
+    for name, title, values in (('memory-after', 'resident after load', after),
+                                ('memory-growth', 'resident growth over idle', growth)):
+        worst = Series([max(values, default=math.nan)])
+        figures.append(Figure(name, f'{title}, worst daemon', 'MiB', worst))
     figures.append(
         Figure('handshakes', 'handshakes per second per core', '', Series([micro[('handshakes-per-second',)]])))
     return figures
