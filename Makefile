@@ -56,16 +56,29 @@ test-core: deps
 ## fmt: format all Swift in place
 fmt:
 	@$(toolchain)
-	"$$swift" format -i -r Sources Tests Package.swift
+	"$$swift" format -i -r Sources Tests Benchmarks/warren-bench Package.swift
 
 ## lint: style and rules, strictly
 lint:
 	@$(toolchain)
 	.ci/lint "$$swift"
 
-## bench: throughput and latency through the tunnel beside wireguard-go, in one run; needs root
-bench: root build
-	@$(BIN)/warren-demo bench
+## bench: our tunnel beside the ceiling, wireguard-go, nebula and openvpn, as ratios (QUICK=1: two minutes); needs root
+bench: root bench-deps bench-build
+	@QUICK="$(QUICK)" python3 Benchmarks/bench.py
+
+## bench-integrity: bytes lost or changed, offloads on and off, both families, three MTUs (SIZE=MB a cell, FULL=1); needs root
+bench-integrity: root bench-deps bench-build
+	@SIZE="$(SIZE)" FULL="$(FULL)" QUICK="$(QUICK)" python3 Benchmarks/integrity.py
+
+bench-deps:
+	@.ci/deps bench
+
+# Only what is measured; WARREN_BIN_DIR names a folder of programs that are there already.
+bench-build: bench-deps
+	@if [ -n "$${WARREN_BIN_DIR:-}" ]; then exit 0; fi
+	$(toolchain)
+	for product in warrend warren-bench; do "$$swift" build -c $(CONFIGURATION) --product "$$product"; done
 
 ## deps: install the Debian packages that are missing
 deps:
@@ -79,4 +92,4 @@ clean:
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean build test test-core fmt lint bench deps clean help
+.PHONY: root demo demo-clean build test test-core fmt lint bench bench-integrity bench-deps bench-build deps clean help

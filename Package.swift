@@ -50,6 +50,9 @@ let core: [Target] = [
     module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"]),
     module("Tunnel", ["WireGuard", "Tun", "Transport", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     program("warren-cni", ["CNI"]),
+    .executableTarget(
+        name: "warren-bench", dependencies: ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
+        path: "Benchmarks/warren-bench", swiftSettings: house),
     tests("Addressing", []),
     tests("Linux", ["Addressing", "Timing"]),
     tests("Sodium", ["Addressing"]),

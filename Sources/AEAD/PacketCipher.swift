@@ -40,9 +40,10 @@ package enum AEADLibrary: String, CaseIterable, Sendable {
 package struct PacketCipher: ~Copyable, @unchecked Sendable {
     // Safe: the context is this value's own, made in init and freed in deinit; used by one thread at a time.
 
-    /// Below this many bytes libsodium is faster than the fixed cost of OpenSSL's calls.
-    package static let opensslBreakEven = 320
-    package static let ipsecmbBreakEven = 192
+    /// Below this many bytes libsodium is faster than the fixed cost of OpenSSL's calls; ipsec-mb wins with any packet
+    /// (`warren-bench` prints both).
+    package static let opensslBreakEven = 576
+    package static let ipsecmbBreakEven = 16
 
     private let key: SecretKey
     private let library: AEADLibrary

@@ -2,6 +2,7 @@ import Addressing
 import Linux
 import Netlink
 import Tun
+import Tunnel
 
 /// The TUN device that the CNI plugin made, and what the pod's namespace looks like. Reading needs no privilege.
 enum PodInterface {
@@ -38,7 +39,7 @@ enum PodInterface {
         }
         do {
             let tun = try TunDevice.attach(name)
-            let offloads = tun.enableOffloads()
+            let offloads = tun.enableOffloads(OffloadSwitches.chosen.tun)
             return Device(tun: tun, offloads: offloads, addresses: addresses, mtu: mtu)
         } catch { throw .device("\(error)") }
     }

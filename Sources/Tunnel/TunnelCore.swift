@@ -75,6 +75,9 @@ package struct TunnelCore: ~Copyable {
         self.offloads = offloads
         self.mtu = mtu
         coalescer = SegmentCoalescer(offloads: offloads)
+        if !OffloadSwitches.chosen.sendsSegments {
+            for socket in UInt8(0)..<32 { self.sending.setSegmentation(false, socket: socket) }
+        }
     }
 
     /// The home sockets' port; 0 before `bind`.
@@ -100,9 +103,10 @@ package struct TunnelCore: ~Copyable {
             guard case .familyNotSupported = error else { throw error }
             second = nil
         }
-        hasReceiveOffload = first.enableReceiveOffload()
+        let switches = OffloadSwitches.chosen
+        hasReceiveOffload = switches.receivesSegments && first.enableReceiveOffload()
         if let other = second.take() {
-            other.enableReceiveOffload()
+            if switches.receivesSegments { other.enableReceiveOffload() }
             if mark != 0 { other.setMark(mark) }
             sockets[1] = other.raw
             ipv6 = consume other

@@ -44,7 +44,7 @@ package enum WireGuardInterface {
         _ = signal(SIGPIPE, SIG_IGN)
         // Before any thread: all inherit the mask, and one waits for the signals.
         let signals = try SignalFD([SIGTERM, SIGINT])
-        let offloads = tun.enableOffloads()
+        let offloads = tun.enableOffloads(OffloadSwitches.chosen.tun)
         let mtu = tun.mtu ?? 1420
         let device = Device(random: SecureRandom())
         var core = try TunnelCore(device: device, tun: tun, offloads: offloads, mtu: mtu)

@@ -2,8 +2,7 @@ import Foundation
 import Glibc
 import Lab
 
-/// `warren-demo` runs the whole scenario; `warren-demo bench` measures the tunnel; `warren-demo clean` removes what a
-/// kept or killed run left.
+/// `warren-demo` runs the whole scenario; `warren-demo clean` removes what a kept or killed run left.
 enum Program {
     static let name = "warren-demo"
 
@@ -20,13 +19,8 @@ enum Program {
             let removed = Sandbox.purge()
             print(removed.isEmpty ? "nothing to clean" : "removed \(removed.joined(separator: ", "))")
             return 0
-        case "bench":
-            return inSandbox(named: "warren-bench") { sandbox in
-                try Bench(in: sandbox).run(programs: Programs.folder())
-                return true
-            }
         default:
-            complain("unknown argument; say nothing for the demo, `bench` or `clean`")
+            complain("unknown argument; say nothing for the demo, or `clean`")
             return 2
         }
     }
