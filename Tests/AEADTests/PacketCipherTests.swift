@@ -4,7 +4,9 @@ import Testing
 
 @Suite struct PacketCipherTests {
     /// Sizes around every break-even and block boundary, and a full packet.
-    static let sizes = [0, 1, 15, 16, 17, 63, 64, 65, 191, 192, 193, 255, 256, 319, 320, 575, 576, 577, 1279, 1420, 8900, 65000]
+    static let sizes = [
+        0, 1, 15, 16, 17, 63, 64, 65, 191, 192, 193, 255, 256, 319, 320, 575, 576, 577, 1279, 1420, 8900, 65000,
+    ]
 
     @Test(arguments: AEADLibrary.allCases, sizes)
     func `every library gives libsodium's bytes, and opens them`(_ library: AEADLibrary, _ size: Int) throws {
