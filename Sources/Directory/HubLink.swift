@@ -83,11 +83,7 @@ package struct HubLink: Sendable {
                 channel.eventLoop.makeCompletedFuture { try configure(channel, attempt) }
             }
             .connect(host: address.host, port: Int(address.port))
-            .flatMap { channel in
-                do {
-                    return try channel.pipeline.syncOperations.handler(type: Negotiation.self).protocolNegotiationResult
-                } catch { return loop.makeFailedFuture(error) }
-            }
+            .flatMap { channel in attempt.negotiation(on: channel, loop) }
     }
 
     private func configure(_ channel: any Channel, _ attempt: Attempt) throws {
@@ -116,6 +112,7 @@ package struct HubLink: Sendable {
             }
         }
         try pipeline.addHandler(negotiation)
+        attempt.begin(negotiation.protocolNegotiationResult, on: channel)
         let deadline = channel.eventLoop.scheduleTask(in: Self.connectTimeout) { channel.close(promise: nil) }
         negotiation.protocolNegotiationResult.whenComplete { _ in deadline.cancel() }
     }
@@ -145,6 +142,17 @@ package struct HubLink: Sendable {
     private final class Attempt: Sendable {
         let isWrongPin = Flag()
         let isAbandoned = Flag()
+        /// By channel, of which there is one an address that is tried. Kept here, because the handler leaves its pipeline
+        /// with the end of the negotiation, which may come before the connection is known to be made.
+        private let negotiations = Mutex<[ObjectIdentifier: EventLoopFuture<Connection>]>([:])
+
+        func begin(_ negotiation: EventLoopFuture<Connection>, on channel: any Channel) {
+            negotiations.withLock { $0[ObjectIdentifier(channel)] = negotiation }
+        }
+
+        func negotiation(on channel: any Channel, _ loop: any EventLoop) -> EventLoopFuture<Connection> {
+            negotiations.withLock { $0[ObjectIdentifier(channel)] } ?? loop.makeFailedFuture(ChannelError.eof)
+        }
     }
 
     private final class Flag: Sendable {
