@@ -51,7 +51,7 @@ test: root deps
 ## test-core: the fast loop: debug, without package dependencies (FILTER=Suite narrows it)
 test-core: deps
 	@$(toolchain)
-	WARREN_CORE=1 "$$swift" test --scratch-path .build-core $(if $(FILTER),--filter $(FILTER))
+	WARREN_CORE=1 "$$swift" test --scratch-path .build-core $(if $(FILTER),--filter '$(FILTER)')
 
 ## fmt: format all Swift in place
 fmt:

@@ -83,6 +83,15 @@ package struct PacketCipher: ~Copyable, @unchecked Sendable {
             key: key, into: output)
     }
 
+    /// The same from any thread, at any time: by libsodium, which keeps nothing between calls.
+    package func sealShared(
+        _ plaintext: UnsafePointer<UInt8>?, count: Int, counter: UInt64, into output: UnsafeMutablePointer<UInt8>
+    ) {
+        unsafe ChaChaPoly.seal(
+            plaintext, count: count, additionalData: UnsafeRawBufferPointer(start: nil, count: 0), counter: counter,
+            key: key, into: output)
+    }
+
     /// Decrypts `count` bytes, tag included, in place. False, and nothing usable there, when the tag does not verify.
     @inline(__always)
     package func open(_ bytes: UnsafeMutablePointer<UInt8>, count: Int, counter: UInt64) -> Bool {

@@ -49,3 +49,8 @@ const int CLinux_PR_SET_DUMPABLE = PR_SET_DUMPABLE, CLinux_PR_SET_NO_NEW_PRIVS =
 
 int CLinux_set_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
 int CLinux_gettid(void) { return gettid(); }
+
+int CLinux_usable_processors(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+}

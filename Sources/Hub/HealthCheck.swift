@@ -43,8 +43,8 @@ package enum HealthCheck {
             return try await channel.executeThenClose { inbound, outbound in
                 let head = HTTPRequestHead(
                     version: .http1_1, method: .GET, uri: "/healthz", headers: ["Host": address.description])
-                try await outbound.write(.head(head))
-                try await outbound.write(.end(nil))
+                // At once: a request without a body is complete with its head, and its answer closes the connection.
+                try await outbound.write(contentsOf: [.head(head), .end(nil)])
                 var body = ByteBuffer()
                 var status: HTTPResponseStatus?
                 for try await part in inbound {

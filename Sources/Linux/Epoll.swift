@@ -55,11 +55,43 @@ package struct Epoll: ~Copyable, Sendable {
         }
     }
 
+    /// The same into a buffer that is used again and again, for packet loops; returns how many are ready.
+    package borrowing func wait(into events: borrowing EpollEvents, timeout: Interval?) throws(SystemError) -> Int {
+        let milliseconds: Int32 =
+            timeout.map { Int32(clamping: ($0.nanoseconds + 999_999) / 1_000_000) } ?? -1
+        let count = unsafe epoll_wait(descriptor.raw, events.storage, Int32(EpollEvents.capacity), milliseconds)
+        if count >= 0 { return Int(count) }
+        let errno = Errno.current
+        if errno == .interrupted { return 0 }
+        throw SystemError("epoll_wait", errno)
+    }
+
     private borrowing func control(
         _ operation: Int32, _ raw: Int32, _ interest: Interest, _ token: UInt64
     ) throws(SystemError) {
         var event = unsafe epoll_event(events: interest.rawValue, data: epoll_data_t(u64: token))
         let epoll = descriptor.raw
         _ = try check("epoll_ctl descriptor \(raw)") { unsafe epoll_ctl(epoll, operation, raw, &event) }
+    }
+}
+
+/// Room for what one wait finds, allocated once. One thread.
+@safe package struct EpollEvents: ~Copyable, @unchecked Sendable {
+    // Safe: `capacity` entries, initialised here and freed in deinit; used by one thread at a time.
+    fileprivate let storage: UnsafeMutablePointer<epoll_event>
+    fileprivate static let capacity = 32
+
+    package init() {
+        unsafe storage = .allocate(capacity: Self.capacity)
+        unsafe storage.initialize(repeating: epoll_event(), count: Self.capacity)
+    }
+
+    deinit { unsafe storage.deallocate() }
+
+    /// Entry `index`, below what the wait returned.
+    package subscript(index: Int) -> Epoll.Event {
+        precondition(index >= 0 && index < Self.capacity)
+        let event = unsafe storage[index]
+        return unsafe Epoll.Event(token: event.data.u64, ready: Epoll.Interest(rawValue: event.events))
     }
 }

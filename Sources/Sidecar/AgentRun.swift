@@ -133,11 +133,11 @@ final class AgentRun: Sendable {
                             credential: Array(admission.credential.text.utf8), now: now))
                 }
             }
-            core.relays = [TunnelCore.RelayRoute?](repeating: nil, count: relays.count)
+            core.relays = [RelayRoute?](repeating: nil, count: relays.count)
             let peering = Peering(
                 identity: identity, verifier: membership.verifier, meshRanges: admission.mesh.ranges,
                 ownAddresses: interfaceAddresses, staticKey: probeKey, epoch: UInt32(clamping: WallTime.now().seconds),
-                relays: relays, stunServers: admission.mesh.stun, hasIPv6: core.ipv6 != nil, events: events, now: now)
+                relays: relays, stunServers: admission.mesh.stun, hasIPv6: core.hasIPv6, events: events, now: now)
             logger.info(
                 """
                 tunnel on UDP port \(core.port); TUN offloads \(core.offloads), UDP receive offload \

@@ -51,7 +51,7 @@ extension Peering {
             let header = client.wrapHeader(identity.id)
             core.relays[index] = header.map { bytes in
                 let prefix = (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(bytes[$1]) }
-                return TunnelCore.RelayRoute(endpoint: client.relay, prefix: prefix)
+                return RelayRoute(endpoint: client.relay, prefix: prefix)
             }
             events.yield(.relay(isUp: true, detail: "\(client.relay)"))
             // The relay sees the same socket as STUN does.

@@ -121,14 +121,27 @@ package struct SegmentCoalescer: ~Copyable, @unchecked Sendable {
         package var error: Errno?
     }
 
-    /// Writes all groups to `tun` in order and forgets them.
+    /// Writes all groups to `tun`, in order, and forgets them.
+    @discardableResult
+    package mutating func flush(to tun: borrowing TunDevice) -> Flushed { unsafe flush(to: tun) { _ in true } }
+
+    /// Writes those groups to `tun` that `allows` lets pass, in order, and forgets all. It is shown the first packet of each
+    /// group, which is of one flow with all others of it.
     ///
     /// When the kernel refuses a UDP super-packet as invalid (before Linux 6.2), UDP is no longer joined.
     @discardableResult
-    package mutating func flush(to tun: borrowing TunDevice) -> Flushed {
+    @inline(__always)
+    package mutating func flush(
+        to tun: borrowing TunDevice, where allows: (UnsafeRawBufferPointer) -> Bool
+    ) -> Flushed {
         var result = Flushed()
         var index = 0
         while index < count {
+            let first = unsafe iovecs[index &* Self.vectors &+ 1]
+            guard unsafe allows(UnsafeRawBufferPointer(start: first.iov_base, count: first.iov_len)) else {
+                index &+= 1
+                continue
+            }
             let vectors = unsafe vectors(index)
             let written = unsafe tun.write(vectors)
             if written >= 0 {

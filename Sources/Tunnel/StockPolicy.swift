@@ -8,7 +8,7 @@ package struct StockPolicy: TunnelPolicy {
 
     package func received(
         _ datagram: UnsafeMutableRawBufferPointer, from path: Path, _ core: inout TunnelCore, now: MonotonicTime
-    ) { core.counters.foreignDatagrams &+= 1 }
+    ) { core.countForeign() }
 
     package func admits(
         initiation: UnsafeMutableRawBufferPointer, from source: AgentID, on path: Path, _ core: inout TunnelCore,

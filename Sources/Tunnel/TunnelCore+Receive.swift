@@ -1,95 +1,70 @@
 package import Addressing
-import Linux
 package import Timing
-import Transport
-import Tun
 import WireGuard
 
-// UDP to TUN.
+// What packet threads hand over.
 extension TunnelCore {
-    static var receivesPerTurn: Int { 8 }
+    /// How many notes of each thread are taken in before other things have their turn.
+    private static var notesPerTurn: Int { 256 }
 
-    /// Takes what came in on one socket, opens it in place and writes it to the pod.
-    mutating func receive<Policy: TunnelPolicy & ~Copyable>(
-        socket: UInt8, _ policy: inout Policy, now: MonotonicTime, wall: WallTime
-    ) {
-        for _ in 0..<Self.receivesPerTurn {
-            let count = receiving.receive(from: sockets[socket])
-            guard count > 0 else { break }
-            for index in 0..<count {
-                guard var message = receiving.message(index) else { continue }
-                let path = Path.direct(socket: socket, message.source)
-                while let datagram = unsafe message.next() {
-                    unsafe received(datagram, from: path, &policy, now: now, wall: wall)
+    /// Takes in what the packet threads have put; whether something is left.
+    mutating func takeNotes<Policy: TunnelPolicy & ~Copyable>(
+        _ policy: inout Policy, now: MonotonicTime, wall: WallTime
+    ) -> Bool {
+        for ring in [io.inbound, io.outbound] {
+            for _ in 0..<Self.notesPerTurn {
+                let isTaken = unsafe ring.take { note, payload in
+                    unsafe take(note, payload, &policy, now: now, wall: wall)
                 }
+                if !isTaken { break }
             }
-            // The packets live in the receive batch's memory: out with them before it is used again.
-            flushToTun()
+        }
+        return !io.inbound.isEmpty || !io.outbound.isEmpty
+    }
+
+    private mutating func take<Policy: TunnelPolicy & ~Copyable>(
+        _ note: Note, _ payload: UnsafeMutableRawBufferPointer, _ policy: inout Policy, now: MonotonicTime,
+        wall: WallTime
+    ) {
+        switch note.kind {
+        case .sent:
+            device.noteSent(note.peer, wantsRekey: note.wantsRekey, now: now, wall: wall)
+            device.watch(note.peer, now: now)
+            policy.sent(note.peer, now: now)
+        case .heard:
+            device.noteReceived(note.peer, on: note.path, wantsRekey: note.wantsRekey, now: now, wall: wall)
+            device.watch(note.peer, now: now)
+            policy.heard(note.peer, on: note.path, now: now)
+        case .confirmed: device.confirm(note.index, now: now, wall: wall)
+        case .packet: unsafe transmit(UnsafeRawBufferPointer(payload), &policy, now: now, wall: wall)
+        case .datagram: unsafe received(payload, from: note.path, &policy, now: now, wall: wall)
         }
     }
 
-    /// Demultiplexes one datagram: WireGuard first, because its receiver index can look like anything else.
-    mutating func received<Policy: TunnelPolicy & ~Copyable>(
+    /// A datagram that is not transport data.
+    private mutating func received<Policy: TunnelPolicy & ~Copyable>(
         _ datagram: UnsafeMutableRawBufferPointer, from path: Path, _ policy: inout Policy, now: MonotonicTime,
         wall: WallTime
     ) {
-        if unsafe Self.isWireGuard(datagram) {
-            unsafe open(datagram, from: path, &policy, now: now, wall: wall)
-        } else if case .direct(_, let source) = path, let relayed = unsafe relayedPath(datagram, source) {
-            let payload = unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[RelayRoute.headerSize...])
-            if unsafe Self.isWireGuard(payload) {
-                if unsafe payload[0] == 1, case .relayed(_, let agent) = relayed,
-                    unsafe !policy.admits(initiation: payload, from: agent, on: relayed, &self, now: now)
-                {
-                    return
-                }
-                unsafe open(payload, from: relayed, &policy, now: now, wall: wall)
-            } else {
-                unsafe policy.received(payload, from: relayed, &self, now: now)
-            }
-        } else {
-            unsafe policy.received(datagram, from: path, &self, now: now)
+        guard unsafe PacketIO.isWireGuard(datagram) else {
+            return unsafe policy.received(datagram, from: path, &self, now: now)
         }
+        if unsafe datagram[0] == MessageType.initiation.rawValue, case .relayed(_, let agent) = path,
+            unsafe !policy.admits(initiation: datagram, from: agent, on: path, &self, now: now)
+        {
+            return
+        }
+        unsafe open(datagram, from: path, &policy, now: now, wall: wall)
     }
 
-    /// Hands a WireGuard message to the device, and what it carries to the pod.
+    /// Hands a handshake message or a cookie reply to the device.
     package mutating func open<Policy: TunnelPolicy & ~Copyable>(
         _ datagram: UnsafeMutableRawBufferPointer, from path: Path, _ policy: inout Policy, now: MonotonicTime,
         wall: WallTime
     ) {
-        switch unsafe device.decapsulate(datagram, from: path, now: now, wall: wall) {
-        case .packet(let peer, let range):
-            policy.heard(peer, on: path, now: now)
-            let packet = unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[range])
-            if unsafe !coalescer.add(packet) {
-                flushToTun()
-                _ = unsafe coalescer.add(packet)
-            }
-        case .keepalive(let peer), .handshake(let peer, _): policy.heard(peer, on: path, now: now)
-        case .cookie, .dropped: break
-        }
-    }
-
-    mutating func flushToTun() {
-        guard coalescer.count > 0 else { return }
-        let result = coalescer.flush(to: tun)
-        counters.tunRefused &+= UInt64(result.refused)
-    }
-
-    /// The path of relay data (type 0xC0, version 1) that comes from exactly the endpoint of a relay in use.
-    private func relayedPath(_ datagram: UnsafeMutableRawBufferPointer, _ source: Endpoint) -> Path? {
-        guard datagram.count > RelayRoute.headerSize, unsafe datagram[0] == 0xc0, unsafe datagram[1] == 1,
-            let relay = relays.firstIndex(where: { $0?.endpoint == source })
-        else { return nil }
-        let high = UInt64(bigEndian: unsafe datagram.loadUnaligned(fromByteOffset: 4, as: UInt64.self))
-        let low = UInt64(bigEndian: unsafe datagram.loadUnaligned(fromByteOffset: 12, as: UInt64.self))
-        return .relayed(relay: UInt8(relay), AgentID(high: high, low: low))
-    }
-
-    /// A little-endian type of 1…4, which is the type byte and three zeros, and at least the length of a keepalive.
-    static func isWireGuard(_ datagram: UnsafeMutableRawBufferPointer) -> Bool {
-        guard datagram.count >= 32 else { return false }
-        let type = UInt32(littleEndian: unsafe datagram.loadUnaligned(as: UInt32.self))
-        return (1...4).contains(type)
+        // Transport data is opened by one thread alone, which has seen it already.
+        guard datagram.count > 0, unsafe datagram[0] != MessageType.transport.rawValue else { return }
+        let result = unsafe device.decapsulate(datagram, from: path, now: now, wall: wall)
+        if let peer = result.authenticatedPeer { policy.heard(peer, on: path, now: now) }
     }
 }

@@ -4,127 +4,140 @@ package import Transport
 package import Tun
 package import WireGuard
 
-/// A tunnel's device and its I/O, owned by one thread: TUN frames in, sealed datagrams out, and back.
+/// A tunnel's device, sockets and relays, owned by the control thread: handshakes, timers, configuration, and what is sent
+/// that is not the pod's.
 ///
-/// All buffers are allocated once, here.
+/// Packets are moved by threads of their own, with what is published to them (`PacketIO`).
 package struct TunnelCore: ~Copyable {
-    /// Where a relay is, and how data for it begins: the first four bytes of its data frames (type, version, flags, epoch).
-    /// The 16-byte agent id follows. Set by the policy once the relay has accepted it.
-    package struct RelayRoute: Equatable, Sendable {
-        package var endpoint: Endpoint
-        package var prefix: UInt32
-
-        package init(endpoint: Endpoint, prefix: UInt32) {
-            self.endpoint = endpoint
-            self.prefix = prefix
-        }
-
-        package static let headerSize = 20
-    }
-
-    /// What the tunnel itself dropped; the device counts its own drops.
-    package struct Counters: Sendable, Equatable {
-        package var malformedFrames: UInt64 = 0
-        package var sendErrors: UInt64 = 0
-        package var tunRefused: UInt64 = 0
-        package var foreignDatagrams: UInt64 = 0
-        package var noRelay: UInt64 = 0
-    }
-
     package var device: Device
-    package let tun: TunDevice
-    package private(set) var ipv4: UDPSocket?
-    package private(set) var ipv6: UDPSocket?
-    package private(set) var sockets = SocketTable()
+    package let io: PacketIO
     /// By the index in a relayed path; nil while the relay is down.
-    package var relays: [RelayRoute?] = []
-    package var counters = Counters()
-    package var mtu: Int
-    /// The largest inner packet that paths are known to carry. Without bound for a stock interface, whose MTU says it.
-    package var pathLimit = Int.max
+    package var relays: [RelayRoute?] = [] {
+        didSet { if relays != oldValue { io.relays.publish(RelayTable(relays), io.plane.reclaimer) } }
+    }
+    package var mtu: Int { io.mtu }
+    package var offloads: TunOffloads { io.offloads }
+    package var counters: TunnelCounters { io.counters }
+    /// The largest inner packet that paths are known to carry, of which nothing better is known (`Device.setPathLimit`).
+    /// Without bound for a stock interface, whose MTU says it.
+    package var pathLimit = Int.max {
+        didSet {
+            device.configuration.pathLimit = pathLimit
+            for peer in device.peerIDs { device.setPathLimit(peer, pathLimit) }
+        }
+    }
     /// Whether the kernel granted UDP_GRO; for the log.
     package private(set) var hasReceiveOffload = false
-    package let offloads: TunOffloads
-    /// The firewall mark of the home sockets; 0 for none.
+    /// The firewall mark of the sockets; 0 for none.
     package private(set) var mark: UInt32 = 0
+    /// The home sockets' port; 0 before `bind`.
+    package private(set) var port: UInt16 = 0
 
     var sending: SendBatch
-    var receiving: ReceiveBatch
-    var coalescer: SegmentCoalescer
-    let frame: PacketPool
-    let frameBuffer: UInt32
-    /// Whether the send buffer was full: the TUN is not read until it is not.
-    var isBlocked: Bool { blockedSocket != nil }
-    /// The socket whose send buffer was full at the last flush.
-    var blockedSocket: UInt8?
+    /// By the index in a direct path: 0 and 1 are the home sockets for IPv4 and IPv6.
+    private var sockets = [SharedSocket?](repeating: nil, count: SocketTable.capacity)
+    /// Those that read sockets, once they run.
+    private var readers: [PacketThread] = []
 
     /// - Parameter offloads: what the TUN was granted.
     package init(
         device: consuming Device, tun: consuming TunDevice, offloads: TunOffloads, mtu: Int
     ) throws(TransportError) {
-        var frame = try PacketPool(buffers: 1, bufferSize: TunDevice.frameBufferSize)
-        guard let buffer = frame.take() else { throw .system(SystemError("allocate the frame buffer", .noBuffers)) }
-        let sending = try SendBatch()
-        let receiving = try ReceiveBatch()
-        self.frame = frame
-        frameBuffer = buffer
+        // What the control thread sends is little: handshakes, probes, and packets that waited.
+        let sending = try SendBatch(byteCount: 128 << 10, messages: 128)
+        let door = try Self.makeDoor()
+        io = PacketIO(plane: device.plane, door: door, tun: tun, offloads: offloads, mtu: mtu)
         self.sending = sending
-        self.receiving = receiving
         self.device = device
-        self.tun = tun
-        self.offloads = offloads
-        self.mtu = mtu
-        coalescer = SegmentCoalescer(offloads: offloads)
-        if !OffloadSwitches.chosen.sendsSegments {
-            for socket in UInt8(0)..<32 { self.sending.setSegmentation(false, socket: socket) }
-        }
     }
 
-    /// The home sockets' port; 0 before `bind`.
-    package private(set) var port: UInt16 = 0
+    private static func makeDoor() throws(TransportError) -> EventFD {
+        do { return try EventFD() } catch { throw .system(error) }
+    }
+
+    /// Whether there is a home socket for IPv6.
+    package var hasIPv6: Bool { sockets[1] != nil }
+
+    // MARK: Sockets
 
     /// Opens the home sockets on `port` (0: any free one), the same for both families where both exist. Those before stay
     /// open when this fails.
     package mutating func bind(port: UInt16) throws(TransportError) {
         // A port that is free for one family may be taken for the other.
         for _ in 0..<(port == 0 ? 16 : 0) {
-            do { return try open(port: 0) } catch {
+            do { return try openHome(port: 0) } catch {
                 guard case .portInUse = error else { throw error }
             }
         }
-        try open(port: port)
+        try openHome(port: port)
     }
 
-    private mutating func open(port: UInt16) throws(TransportError) {
-        let first = try UDPSocket(.ipv4, port: port)
-        self.port = first.port
-        var second: UDPSocket?
-        do { second = try UDPSocket(.ipv6, port: first.port) } catch {
+    private mutating func openHome(port: UInt16) throws(TransportError) {
+        let first = SharedSocket(try UDPSocket(.ipv4, port: port))
+        var second: SharedSocket?
+        do { second = SharedSocket(try UDPSocket(.ipv6, port: first.socket.port)) } catch {
             guard case .familyNotSupported = error else { throw error }
-            second = nil
         }
-        let switches = OffloadSwitches.chosen
-        hasReceiveOffload = switches.receivesSegments && first.enableReceiveOffload()
-        if let other = second.take() {
-            if switches.receivesSegments { other.enableReceiveOffload() }
-            if mark != 0 { other.setMark(mark) }
-            sockets[1] = other.raw
-            ipv6 = consume other
-        } else {
-            sockets[1] = -1
-            ipv6 = nil
+        self.port = first.socket.port
+        hasReceiveOffload = prepare(first)
+        if let second { prepare(second) }
+        replace([(0, first), (1, second)])
+    }
+
+    /// Takes in a socket on which a path to a peer was found, and returns the index that such paths name; nil when all
+    /// places are taken.
+    package mutating func adopt(_ socket: consuming UDPSocket) -> UInt8? {
+        guard let index = sockets.indices.dropFirst(2).first(where: { sockets[$0] == nil }) else { return nil }
+        let shared = SharedSocket(socket)
+        prepare(shared)
+        replace([(index, shared)])
+        return UInt8(index)
+    }
+
+    /// Closes an adopted socket, once no packet thread uses it any more.
+    package mutating func release(_ index: UInt8) {
+        if index >= 2, Int(index) < sockets.count { replace([(Int(index), nil)]) }
+    }
+
+    /// Takes UDP_GRO and the mark; whether the kernel granted the first.
+    @discardableResult
+    private func prepare(_ shared: SharedSocket) -> Bool {
+        if mark != 0 { shared.socket.setMark(mark) }
+        return OffloadSwitches.chosen.receivesSegments && shared.socket.enableReceiveOffload()
+    }
+
+    private mutating func replace(_ changes: [(index: Int, socket: SharedSocket?)]) {
+        for change in changes {
+            let old = sockets[change.index]
+            sockets[change.index] = change.socket
+            for reader in readers {
+                if let old { reader.unwatch(old.socket.raw) }
+                if let new = change.socket { try? reader.watch(new.socket.raw, index: UInt8(change.index)) }
+            }
         }
-        if mark != 0 { first.setMark(mark) }
-        sockets[0] = first.raw
-        ipv4 = consume first
+        // With the old set goes what keeps its sockets open.
+        io.sockets.publish(SocketSet(sockets), io.plane.reclaimer)
+    }
+
+    /// Has `reader` read all sockets, and those that come.
+    mutating func add(_ reader: PacketThread) throws(SystemError) {
+        readers.append(reader)
+        for (index, socket) in sockets.enumerated() {
+            if let socket { try reader.watch(socket.socket.raw, index: UInt8(index)) }
+        }
     }
 
     package mutating func setMark(_ mark: UInt32) {
         self.mark = mark
-        _ = ipv4?.setMark(mark)
-        _ = ipv6?.setMark(mark)
+        for socket in sockets { _ = socket?.socket.setMark(mark) }
     }
 
     /// The index of the home socket that sends to `address`.
     package static func socket(for address: IPAddress) -> UInt8 { address.isIPv6 ? 1 : 0 }
+
+    /// Answers a packet of the pod that can't be taken with an ICMP error, where one is allowed.
+    package func refuse(_ packet: UnsafeRawBufferPointer, _ error: ICMPError) { unsafe io.refuse(packet, error) }
+
+    /// Counts a datagram that is neither WireGuard's nor the policy's.
+    package func countForeign() { TunnelCounters.add(io.counters.foreign) }
 }

@@ -4,44 +4,35 @@ package import Linux
 import Synchronization
 import Timing
 import Transport
-import Tun
 import WireGuard
 
-/// A tunnel and the thread that runs it.
+/// A tunnel: its control thread, which runs this, and the packet threads that it starts.
 ///
-/// The packet world: one plain thread with its own epoll owns the core and the policy. The control world reaches it through
-/// one door: commands in a queue with an eventfd, run between two batches of packets.
+/// The control thread owns the core and the policy: handshakes, timers, configuration, paths. The control world reaches it
+/// through one door: commands in a queue with an eventfd; packet threads through theirs: notes (`NoteRing`).
 package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked Sendable {
     // Safe: `core` and `policy` are touched only in `run`, by whichever one thread calls it, and in `init` before that.
     package typealias Command = @Sendable (inout TunnelCore, inout Policy) -> Void
 
-    private enum Token: UInt64 {
-        case ipv4 = 0
-        case ipv6 = 1
-        case tun = 2
-        case door = 3
-    }
-
     private var core: TunnelCore
     private var policy: Policy
+    private let io: PacketIO
     private let epoll: Epoll
-    private let door: EventFD
     private let commands = Mutex<(pending: [Command], isOpen: Bool)>(([], true))
-    private var registered: (ipv4: Int32, ipv6: Int32) = (-1, -1)
     private var isStopping = false
-    /// Whether the TUN is left unread until a socket takes more.
-    private var isPaused = false
-    /// The socket whose room is waited for.
-    private var awaited: UInt8?
+    private var packets: [PacketThread] = []
 
     package init(_ core: consuming TunnelCore, _ policy: consuming Policy) throws(SystemError) {
         let epoll = try Epoll()
-        let door = try EventFD()
+        io = core.io
+        try epoll.add(io.door.raw, .read, token: 0)
         self.epoll = epoll
-        self.door = door
         self.core = core
         self.policy = policy
     }
+
+    /// How many threads move packets: one when there is one processor or less for the process, two otherwise.
+    package static var packetThreads: Int { ProcessorShare.packetThreads }
 
     // MARK: The door
 
@@ -49,7 +40,7 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
     /// Safe from any thread.
     package func perform(_ command: @escaping Command) {
         commands.withLock { if $0.isOpen { $0.pending.append(command) } }
-        door.signal()
+        io.door.signal()
     }
 
     /// Runs `question` on the tunnel's thread and returns its answer; nil when the tunnel has ended.
@@ -89,7 +80,7 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
     package func stop() {
         perform { _, _ in }
         commands.withLock { $0.isOpen = false }
-        door.signal()
+        io.door.signal()
     }
 
     // MARK: The loop
@@ -98,41 +89,57 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
     ///
     /// - Returns: nil after `stop`; the error that ended it otherwise (EBADFD: the interface was deleted).
     package func run() -> SystemError? {
-        defer { close() }
+        var threads: [JoinHandle] = []
+        defer {
+            for packet in packets { packet.end() }
+            for thread in threads { thread.join() }
+            close()
+        }
         do {
-            try epoll.add(core.tun.raw, .read, token: Token.tun.rawValue)
-            try epoll.add(door.raw, .read, token: Token.door.rawValue)
-            try register()
-            while !isStopping { try turn() }
+            core.device.publishRoutes()
+            for thread in try makePacketThreads() {
+                threads.append(JoinHandle(try Thread(named: thread.readsSockets ? "wg-in" : "wg-out") { thread.run() }))
+            }
+            while !isStopping {
+                try turn()
+                if let error = packets.lazy.compactMap(\.error).first { return error }
+            }
             return nil
         } catch { return error }
     }
 
+    private func makePacketThreads() throws(SystemError) -> [PacketThread] {
+        do throws(TransportError) {
+            packets =
+                Self.packetThreads == 1
+                ? [try PacketThread(io, .both)] : [try PacketThread(io, .inbound), try PacketThread(io, .outbound)]
+        } catch {
+            if case .system(let error) = error { throw error }
+            throw SystemError("start packet threads: \(error)", .noBuffers)
+        }
+        for thread in packets where thread.readsSockets { try core.add(thread) }
+        return packets
+    }
+
     private func turn() throws(SystemError) {
-        let deadline = min(core.device.nextDeadline, policy.nextDeadline)
+        var deadline = min(core.device.nextDeadline, policy.nextDeadline)
         let before = MonotonicTime.now()
-        let events = try epoll.wait(timeout: deadline == .never ? nil : deadline.since(before))
+        // What packet threads may still look at, and what a full socket did not take, is tried again soon.
+        if io.plane.reclaimer.collect() || core.hasUnsent { deadline = min(deadline, before + .milliseconds(1)) }
+        if io.fallAsleep() {
+            let isWoken = try !epoll.wait(timeout: deadline == .never ? nil : deadline.since(before)).isEmpty
+            io.awake()
+            if isWoken { io.door.drain() }
+        }
         let now = MonotonicTime.now()
         let wall = WallTime.now()
-        for event in events {
-            switch Token(rawValue: event.token) {
-            case .ipv4, .ipv6:
-                core.receive(socket: UInt8(event.token), &policy, now: now, wall: wall)
-            case .tun:
-                try core.transmit(&policy, now: now, wall: wall)
-            case .door:
-                door.drain()
-                runCommands()
-                try register()
-            case nil: break
-            }
-        }
+        runCommands()
+        _ = core.takeNotes(&policy, now: now, wall: wall)
         if core.device.nextDeadline <= now { core.device.tick(now: now, wall: wall) }
         policy.tick(&core, now: now)
         core.deliver(&policy, now: now, wall: wall)
+        core.device.publishRoutes()
         core.flush()
-        core.flushToTun()
-        try follow(core.blockedSocket)
     }
 
     private func runCommands() {
@@ -142,37 +149,6 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
         }
         for command in pending { command(&core, &policy) }
         if !isOpen { isStopping = true }
-    }
-
-    /// Follows the home sockets, which a command may have replaced.
-    private func register() throws(SystemError) {
-        for (index, token) in [(UInt8(0), Token.ipv4), (UInt8(1), Token.ipv6)] {
-            let raw = core.sockets[index]
-            let known = index == 0 ? registered.ipv4 : registered.ipv6
-            guard raw != known else { continue }
-            // A closed descriptor has left the epoll set by itself.
-            if raw >= 0 { try epoll.add(raw, .read, token: token.rawValue) }
-            if index == 0 { registered.ipv4 = raw } else { registered.ipv6 = raw }
-            // It is not the one that was waited for: the next flush finds out how it is.
-            if awaited == index { awaited = nil }
-        }
-    }
-
-    /// Waits for room in the buffer of the socket that is full, and of no other, which would be ready all the time; and
-    /// reads nothing from the pod meanwhile: its queue fills, its senders slow.
-    private func follow(_ blocked: UInt8?) throws(SystemError) {
-        if isPaused != (blocked != nil) {
-            try epoll.modify(core.tun.raw, blocked == nil ? .read : [], token: Token.tun.rawValue)
-            isPaused = blocked != nil
-        }
-        guard awaited != blocked else { return }
-        if let awaited, core.sockets[awaited] >= 0 {
-            try epoll.modify(core.sockets[awaited], .read, token: UInt64(awaited))
-        }
-        if let blocked, core.sockets[blocked] >= 0 {
-            try epoll.modify(core.sockets[blocked], [.read, .write], token: UInt64(blocked))
-        }
-        awaited = blocked
     }
 
     /// Nobody waits for an answer of a tunnel that has ended: pending commands are released unrun.
@@ -233,4 +209,13 @@ private final class Release: Sendable {
     func signal() { unsafe sem_post(semaphore) }
 
     func wait() { while unsafe sem_wait(semaphore) != 0 {} }
+}
+
+/// A thread that is waited for once.
+private final class JoinHandle: Sendable {
+    private let thread: Mutex<Thread?>
+
+    init(_ thread: consuming Thread) { self.thread = Mutex(thread) }
+
+    func join() { if let thread = thread.withLock({ $0.take() }) { thread.join() } }
 }

@@ -9,7 +9,7 @@ package struct AllowedIPs {
     private static let none: Int32 = -1
 
     /// A prefix with an owner, or a fork between two of those.
-    private struct Node {
+    struct Node {
         var high: UInt64
         var low: UInt64
         var maskHigh: UInt64
@@ -60,11 +60,31 @@ package struct AllowedIPs {
 
     /// The same without optionals, for packets: negative when there is none.
     func lookup(high: UInt64, low: UInt64, isIPv6: Bool) -> Int32 {
-        var best = Self.none
-        var index = isIPv6 ? rootIPv6 : rootIPv4
+        unsafe nodes.withUnsafeBufferPointer {
+            unsafe Self.lookup(high: high, low: low, isIPv6: isIPv6, root: root(isIPv6: isIPv6), nodes: $0)
+        }
+    }
+
+    /// The node that look-ups of a family begin at; negative when it has no prefix.
+    func root(isIPv6: Bool) -> Int32 { isIPv6 ? rootIPv6 : rootIPv4 }
+
+    /// A copy of the nodes, for look-ups elsewhere. The caller frees it.
+    func copyNodes() -> UnsafeMutableBufferPointer<Node> {
+        let copy = UnsafeMutableBufferPointer<Node>.allocate(capacity: nodes.count)
+        _ = unsafe copy.initialize(from: nodes)
+        return unsafe copy
+    }
+
+    /// The owner of the longest prefix that contains the address; negative when there is none.
+    @inline(__always)
+    static func lookup(
+        high: UInt64, low: UInt64, isIPv6: Bool, root: Int32, nodes: UnsafeBufferPointer<Node>
+    ) -> Int32 {
+        var best = none
+        var index = root
         let width: Int32 = isIPv6 ? 128 : 32
-        while index >= 0 {
-            let node = nodes[Int(index)]
+        while index >= 0, Int(index) < nodes.count {
+            let node = unsafe nodes[Int(index)]
             guard node.contains(high, low) else { break }
             if node.owner >= 0 { best = node.owner }
             if node.length == width { break }

@@ -16,6 +16,7 @@ extension Device {
     /// but seal none, so that each peer shakes hands anew.
     package mutating func setPrivateKey(_ privateKey: consuming SecretKey?) {
         guard let privateKey else {
+            plane.hasKey = false
             localKey = nil
             publicKey = nil
             checker = nil
@@ -27,6 +28,7 @@ extension Device {
         self.publicKey = publicKey
         localKey = consume key
         checker = CookieChecker(publicKey)
+        plane.hasKey = true
         if let slot = slots[publicKey] { remove(slot) }
         for slot in peers.slots {
             unsafe removeKeys(of: &peers.pointer(slot).pointee, all: false)
@@ -60,7 +62,9 @@ extension Device {
         guard publicKey != self.publicKey else { throw .ownPublicKey }
         guard let presharedKey = try? SecretKey() else { throw .secretMemoryExhausted }
         let id = peers.nextID()
-        var peer = Peer(id: id, publicKey: publicKey, presharedKey: presharedKey)
+        var peer = Peer(
+            id: id, publicKey: publicKey, presharedKey: presharedKey, pathLimit: configuration.pathLimit,
+            jitterSeed: jitter().nanoseconds)
         computeStaticStatic(&peer)
         peers.insert(peer)
         slots[publicKey] = id.index
@@ -78,6 +82,8 @@ extension Device {
         unsafe forgetKeys(of: &pointer.pointee)
         unsafe slots[pointer.pointee.publicKey] = nil
         allowedIPs.removeAll(of: Int(slot))
+        routesAreStale = true
+        unsafe plane.reclaimer.retire(pointer.pointee.link)
         schedule.remove(slot)
         peers.remove(slot)
     }
@@ -113,6 +119,7 @@ extension Device {
     /// The peer's allowed IPs become exactly these; each is taken from whoever had it.
     package mutating func setAllowedIPs(_ id: PeerID, _ prefixes: [IPPrefix]) {
         guard unsafe peers.pointer(id) != nil else { return }
+        routesAreStale = true
         allowedIPs.removeAll(of: Int(id.index))
         for prefix in prefixes { allowedIPs.insert(prefix, for: Int(id.index)) }
     }
@@ -120,6 +127,7 @@ extension Device {
     /// Adds one allowed IP, taken from whoever had it.
     package mutating func addAllowedIP(_ id: PeerID, _ prefix: IPPrefix) {
         guard unsafe peers.pointer(id) != nil else { return }
+        routesAreStale = true
         allowedIPs.insert(prefix, for: Int(id.index))
     }
 
@@ -127,6 +135,14 @@ extension Device {
     package mutating func setPath(_ id: PeerID, _ path: Path?) {
         guard let pointer = unsafe peers.pointer(id) else { return }
         unsafe pointer.pointee.path = path
+        unsafe publish(&pointer.pointee)
+    }
+
+    /// Sets the largest inner packet that the peer's path carries, in bytes. A larger one is refused (`.tooLarge`).
+    package mutating func setPathLimit(_ id: PeerID, _ limit: Int) {
+        guard let pointer = unsafe peers.pointer(id) else { return }
+        unsafe pointer.pointee.pathLimit = limit
+        unsafe publish(&pointer.pointee)
     }
 
     /// The peer's path; nil when none is known or the peer is gone.
@@ -143,6 +159,7 @@ extension Device {
         unsafe pointer.pointee.timers.persistentInterval = .seconds(UInt64(seconds))
         if seconds == 0 {
             unsafe pointer.pointee.timers.persistentKeepalive = .never
+            unsafe reschedule(&pointer.pointee)
         } else if wasOff {
             unsafe beginPersistentKeepalive(&pointer.pointee)
         }
@@ -162,8 +179,8 @@ extension Device {
         let prefixes = allowedIPs.prefixes(of: Int(id.index))
         return unsafe PeerSnapshot(
             id: id, publicKey: pointer.pointee.publicKey, hasPresharedKey: !pointer.pointee.presharedKey.isZero,
-            path: pointer.pointee.path, allowedIPs: prefixes, receivedBytes: pointer.pointee.receivedBytes,
-            sentBytes: pointer.pointee.sentBytes, lastHandshake: pointer.pointee.lastHandshake,
+            path: pointer.pointee.path, allowedIPs: prefixes, receivedBytes: pointer.pointee.link.receivedBytes,
+            sentBytes: pointer.pointee.link.sentBytes, lastHandshake: pointer.pointee.lastHandshake,
             persistentKeepalive: UInt16(
                 clamping: pointer.pointee.timers.persistentInterval.nanoseconds / 1_000_000_000),
             hasSession: pointer.pointee.keypairs.current != nil)

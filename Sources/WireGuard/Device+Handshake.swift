@@ -47,7 +47,7 @@ extension Device {
         peer.sentTimestamp = stamp
         peer.cookies.appendMACs(to: &message, now: now)
         if !peer.timers.isAttempting { events.append(.handshakeStarted(peer.id)) }
-        peer.timers.authenticatedPacketSent(now)
+        peer.link.noteSent(peer.path == nil ? 0 : message.count, carriesData: false, now)
         peer.timers.handshakeInitiated(now, jitter: jitter())
         emit(message, .initiation, to: &peer, on: peer.path)
     }
@@ -73,12 +73,15 @@ extension Device {
             keypair = Keypair(
                 keys, isInitiator: true, localIndex: index,
                 remoteIndex: message.littleEndian32(at: Response.senderOffset), created: now,
-                rekeyAfter: rekeyAge(of: peer))
+                rekeyAfter: rekeyAge(of: peer), link: peer.link)
         } catch { return dropped(error == .secretMemoryExhausted ? .outOfMemory : .invalidHandshake) }
         // The index is the session's now.
         peer.initiation = nil
-        for ended in peer.keypairs.add(initiated: keypair, now: now) { forget(ended) }
+        let ended = peer.keypairs.add(initiated: keypair, now: now)
+        remember(keypair)
         received(message.byteCount, &peer, path, now)
+        publish(&peer)
+        for keypair in ended { forget(keypair) }
         peer.timers.sessionDerived(now)
         completeHandshake(&peer, asInitiator: true, wall)
         // The responder may not send until we do: packets that waited, else an empty one.
@@ -172,17 +175,20 @@ extension Device {
             let ephemeral = try newSecret()
             let keys = try responder.respond(
                 ephemeral: ephemeral, presharedKey: peer.presharedKey, payload: RawSpan(), message: &message)
-            keypair = Keypair(keys, isInitiator: false, localIndex: index, remoteIndex: sender, created: now)
+            keypair = Keypair(
+                keys, isInitiator: false, localIndex: index, remoteIndex: sender, created: now, link: peer.link)
         } catch {
             indices.remove(index)
             count(error == .secretMemoryExhausted ? .outOfMemory : .invalidHandshake)
             return
         }
-        for ended in peer.keypairs.add(answered: keypair) { forget(ended) }
+        let ended = peer.keypairs.add(answered: keypair)
+        remember(keypair)
+        for keypair in ended { forget(keypair) }
         peer.cookies.appendMACs(to: &message, now: now)
         peer.timers.lastHandshakeSent = now
         peer.timers.sessionDerived(now)
-        peer.timers.authenticatedPacketSent(now)
+        peer.link.noteSent(message.count, carriesData: false, now)
         emit(message, .response, to: &peer, on: path)
     }
 

@@ -28,61 +28,57 @@ extension Device {
     private mutating func receiveTransport(
         _ datagram: UnsafeMutableRawBufferPointer, _ path: Path, _ now: MonotonicTime, _ wall: WallTime
     ) -> Decapsulated {
-        guard let base = datagram.baseAddress else { return dropped(.malformedMessage) }
-        let header = unsafe TransportHeader(base)
-        let slot = indices.slot(of: header.receiver)
-        guard slot >= 0 else { return dropped(.unknownReceiver) }
-        let pointer = unsafe peers.pointer(slot)
-        guard let keypair = unsafe pointer.pointee.keypairs.find(header.receiver) else {
-            return dropped(.unknownReceiver)
-        }
-        let refusal: DropReason? = unsafe keypair._withUnsafeGuaranteedRef { keypair in
-            guard keypair.canReceive(now) else { return .expiredKeypair }
-            guard unsafe keypair.open(datagram, counter: header.counter) else { return .invalidTransport }
-            return keypair.accept(header.counter) ? nil : .replayedCounter
-        }
-        if let refusal { return dropped(refusal) }
-        unsafe receivedTransport(header.receiver, datagram.count, &pointer.pointee, path, now, wall)
-        let end = datagram.count - ChaChaPoly.tagSize
-        guard end > TransportHeader.size else {
-            unsafe reschedule(&pointer.pointee)
-            return unsafe .keepalive(pointer.pointee.id)
-        }
-        unsafe pointer.pointee.timers.dataReceived(now)
-        unsafe reschedule(&pointer.pointee)
-        let inner = unsafe UnsafeRawBufferPointer(start: base + TransportHeader.size, count: end - TransportHeader.size)
-        guard let packet = unsafe InnerPacket(inner) else { return dropped(.malformedInnerPacket) }
-        let owner = allowedIPs.lookup(high: packet.source.high, low: packet.source.low, isIPv6: packet.isIPv6)
-        guard owner == slot else { return dropped(.disallowedSource) }
-        return unsafe .packet(
-            pointer.pointee.id, TransportHeader.size..<TransportHeader.size + packet.length)
+        publishRoutes()
+        let opened = unsafe plane.open(datagram, now: now)
+        guard let id = opened.peer?.id else { return dropped(opened.dropped ?? .malformedMessage) }
+        if let index = opened.confirms { confirm(index, now: now, wall: wall) }
+        noteReceived(id, on: path, wantsRekey: opened.wantsRekey, now: now, wall: wall)
+        if let reason = opened.dropped { return dropped(reason) }
+        return opened.packet.isEmpty ? .keepalive(id) : .packet(id, opened.packet)
     }
 
-    /// What follows from an authentic transport data message, empty or not.
-    private mutating func receivedTransport(
-        _ receiver: UInt32, _ size: Int, _ peer: inout Peer, _ path: Path, _ now: MonotonicTime, _ wall: WallTime
+    /// Takes note of authentic packets of a peer that a packet thread has opened: its path, its timers, and new keys before
+    /// the old ones end. Does nothing for a peer that is gone.
+    package mutating func noteReceived(
+        _ id: PeerID, on path: Path, wantsRekey: Bool, now: MonotonicTime, wall: WallTime
     ) {
-        received(size, &peer, path, now)
-        if let next = peer.keypairs.next, next.localIndex == receiver {
-            for ended in peer.keypairs.confirmNext(now: now) { forget(ended) }
-            completeHandshake(&peer, asInitiator: false, wall)
-            flush(&peer, now, wall)
+        guard let pointer = unsafe peers.pointer(id) else { return }
+        unsafe roam(&pointer.pointee, to: path)
+        if wantsRekey {
+            unsafe pointer.pointee.keypairs.current?.toldRekeyOnReceive()
+            unsafe initiate(&pointer.pointee, isRetry: false, now, wall)
         }
-        // New keys before the old ones end, where only the other side has something to say (WireGuard paper 6.2).
-        if !peer.timers.hasRekeyedOnReceive, let current = unsafe peer.keypairs.sealing,
-            unsafe current._withUnsafeGuaranteedRef({
-                $0.isInitiator && now.since($0.created) >= Timers.rekeyOnReceiveTime
-            })
-        {
-            peer.timers.hasRekeyedOnReceive = true
-            initiate(&peer, isRetry: false, now, wall)
-        }
+        unsafe reschedule(&pointer.pointee)
     }
 
-    /// Notes an authentic message of any kind.
+    /// Makes the session with this index, whose first packet has come, the one that seals. Does nothing when it is so.
+    package mutating func confirm(_ index: UInt32, now: MonotonicTime, wall: WallTime) {
+        let slot = indices.slot(of: index)
+        guard slot >= 0 else { return }
+        let pointer = unsafe peers.pointer(slot)
+        unsafe confirm(index, &pointer.pointee, now, wall)
+    }
+
+    private mutating func confirm(_ index: UInt32, _ peer: inout Peer, _ now: MonotonicTime, _ wall: WallTime) {
+        guard let next = peer.keypairs.next, next.localIndex == index else { return }
+        next.toldConfirmed()
+        let ended = peer.keypairs.confirmNext(now: now)
+        publish(&peer)
+        for keypair in ended { forget(keypair) }
+        completeHandshake(&peer, asInitiator: false, wall)
+        flush(&peer, now, wall)
+        reschedule(&peer)
+    }
+
+    /// Notes an authentic handshake message.
     mutating func received(_ size: Int, _ peer: inout Peer, _ path: Path, _ now: MonotonicTime) {
-        peer.receivedBytes += UInt64(size)
-        if configuration.roaming == .follow { peer.path = path }
-        peer.timers.authenticatedPacketReceived(now)
+        peer.link.noteReceived(size, carriesData: false, now)
+        roam(&peer, to: path)
+    }
+
+    private mutating func roam(_ peer: inout Peer, to path: Path) {
+        guard configuration.roaming == .follow, peer.path != path else { return }
+        peer.path = path
+        publish(&peer)
     }
 }

@@ -13,40 +13,50 @@ extension Device {
         _ inner: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer, relayHeadroom: Int = 0,
         now: MonotonicTime, wall: WallTime
     ) -> Encapsulated {
-        guard localKey != nil else { return dropped(.noPrivateKey) }
-        guard let packet = unsafe InnerPacket(inner) else { return dropped(.malformedInnerPacket) }
-        let slot = allowedIPs.lookup(
-            high: packet.destination.high, low: packet.destination.low, isIPv6: packet.isIPv6)
-        guard slot >= 0 else { return dropped(.noAllowedIP) }
-        let pointer = unsafe peers.pointer(slot)
-        var target = unsafe output
-        if unsafe pointer.pointee.path?.isRelayed == true, relayHeadroom <= output.count {
-            unsafe target = UnsafeMutableRawBufferPointer(rebasing: output[relayHeadroom...])
+        publishRoutes()
+        switch unsafe plane.seal(inner, into: output, relayHeadroom: relayHeadroom, isShared: true, now: now) {
+        case .sealed(let peer, let path, let length, let wantsRekey):
+            let id = peer.id
+            noteSent(id, wantsRekey: wantsRekey, now: now, wall: wall)
+            return .sealed(id, path, length: length)
+        case .waits(let peer):
+            guard let pointer = unsafe peers.pointer(peer.id) else { return dropped(.noAllowedIP) }
+            return unsafe queue(inner, &pointer.pointee, now, wall)
+        case .tooLarge(let limit): return .tooLarge(limit: limit)
+        case .dropped(let reason): return dropped(reason)
         }
-        return unsafe encapsulate(inner, to: &pointer.pointee, into: target, now, wall)
     }
 
-    private mutating func encapsulate(
-        _ inner: UnsafeRawBufferPointer, to peer: inout Peer, into output: UnsafeMutableRawBufferPointer,
-        _ now: MonotonicTime, _ wall: WallTime
+    /// Keeps a packet until there is a session, and asks for one.
+    private mutating func queue(
+        _ inner: UnsafeRawBufferPointer, _ peer: inout Peer, _ now: MonotonicTime, _ wall: WallTime
     ) -> Encapsulated {
-        guard let path = peer.path else { return dropped(.noPath) }
-        let padded = paddedSize(inner.count)
-        guard output.count >= padded + TransportHeader.overhead else { return dropped(.bufferTooSmall) }
-        if let keypair = unsafe peer.keypairs.sealing,
-            let length = unsafe keypair._withUnsafeGuaranteedRef({ keypair in
-                keypair.canSend(now) ? unsafe keypair.seal(inner, padded: padded, into: output) : nil
-            })
-        {
-            peer.sentBytes += UInt64(length)
-            unsafe keypair._withUnsafeGuaranteedRef { sentTransport($0, carriesData: true, &peer, now, wall) }
-            reschedule(&peer)
-            return .sealed(peer.id, path, length: length)
+        guard peer.path != nil else { return dropped(.noPath) }
+        if let packet = unsafe InnerPacket(inner), packet.length > peer.pathLimit, packet.mustNotFragment {
+            return .tooLarge(limit: peer.pathLimit)
         }
         if unsafe !peer.queue.append(inner) { count(.queueOverflow) }
         initiate(&peer, isRetry: false, now, wall)
         reschedule(&peer)
         return .queued(peer.id)
+    }
+
+    /// Takes note of packets that a packet thread has sealed for a peer: its timers, and new keys in time
+    /// (WireGuard paper 6.2). Does nothing for a peer that is gone.
+    package mutating func noteSent(_ id: PeerID, wantsRekey: Bool, now: MonotonicTime, wall: WallTime) {
+        guard let pointer = unsafe peers.pointer(id) else { return }
+        if wantsRekey {
+            unsafe pointer.pointee.keypairs.current?.toldRekey(now)
+            unsafe initiate(&pointer.pointee, isRetry: false, now, wall)
+        }
+        unsafe reschedule(&pointer.pointee)
+    }
+
+    /// Looks at a peer's timers again in a second: packet threads don't tell of every packet (`PeerLink.tellInterval`).
+    package mutating func watch(_ id: PeerID, now: MonotonicTime) {
+        guard let pointer = unsafe peers.pointer(id) else { return }
+        unsafe pointer.pointee.timers.lookAgain = now + .seconds(1)
+        unsafe reschedule(&pointer.pointee)
     }
 
     private mutating func dropped(_ reason: DropReason) -> Encapsulated {
@@ -93,23 +103,14 @@ extension Device {
     ) {
         let padded = paddedSize(inner.count)
         var message = [UInt8](repeating: 0, count: padded + TransportHeader.overhead)
-        let length = unsafe message.withUnsafeMutableBytes { unsafe keypair.seal(inner, padded: padded, into: $0) }
+        let length = unsafe message.withUnsafeMutableBytes {
+            unsafe keypair.seal(inner, padded: padded, into: $0, isShared: true)
+        }
         guard length != nil else { return }
         emit(message, kind, to: &peer, on: peer.path)
-        sentTransport(keypair, carriesData: kind == .data, &peer, now, wall)
-    }
-
-    /// What follows from sending a transport data message: timers, and new keys in time (WireGuard paper 6.2).
-    private mutating func sentTransport(
-        _ keypair: Keypair, carriesData: Bool, _ peer: inout Peer, _ now: MonotonicTime, _ wall: WallTime
-    ) {
-        peer.timers.authenticatedPacketSent(now)
-        if carriesData, peer.timers.newHandshake == .never {
-            peer.timers.newHandshake = now + Timers.keepaliveTimeout + Timers.rekeyTimeout + jitter()
-        }
-        if keypair.sent > Keypair.rekeyAfterMessages
-            || (keypair.isInitiator && now.since(keypair.created) >= keypair.rekeyAfter)
-        {
+        peer.link.noteSent(message.count, carriesData: kind == .data, now)
+        if keypair.isDueForRekey(now) {
+            keypair.toldRekey(now)
             initiate(&peer, isRetry: false, now, wall)
         }
     }

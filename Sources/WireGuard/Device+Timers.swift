@@ -29,28 +29,29 @@ extension Device {
                 initiate(&peer, isRetry: true, now, wall)
             }
         }
-        if peer.timers.keepalive <= now {
-            peer.timers.keepalive = .never
+        if let since = peer.link.unrepliedSince, peer.timers.keepalive(peer.link) <= now {
+            // What came after the first is replied to by another.
+            let needsAnother = peer.link.dataReceivedAt > since
             sendKeepalive(&peer, now, wall)
-            peer.timers.keepaliveExpired(now)
+            peer.link.setUnreplied(since: needsAnother ? now : nil)
         }
-        if peer.timers.newHandshake <= now {
-            peer.timers.newHandshake = .never
+        if peer.timers.newHandshake(peer.link) <= now {
+            peer.link.forgetUnanswered()
             initiate(&peer, isRetry: false, now, wall)
         }
-        if peer.timers.persistentKeepalive <= now {
-            peer.timers.persistentKeepalive = .never
+        if peer.timers.persistentKeepalive(peer.link) <= now {
             sendKeepalive(&peer, now, wall)
             // Also where nothing could be sent.
-            peer.timers.restartPersistentKeepalive(now)
+            peer.timers.persistentKeepalive = now + peer.timers.persistentInterval
         }
+        if peer.timers.lookAgain <= now { peer.timers.lookAgain = .never }
     }
 
     /// Ends an attempt that nobody answered for 90 s.
     private mutating func giveUp(_ peer: inout Peer, _ now: MonotonicTime) {
         let waiting = peer.queue.takeAll().count
-        drops[.handshakeGivenUp] += UInt64(waiting)
-        peer.timers.keepalive = .never
+        ownDrops[.handshakeGivenUp] += UInt64(waiting)
+        peer.link.setUnreplied(since: nil)
         peer.timers.attemptingSince = nil
         peer.timers.isAttempting = false
         // What is left of the attempt must not stay for ever.

@@ -23,6 +23,8 @@ import Timing
         package var roaming = Roaming.follow
         /// Inner packets are padded to a multiple of 16 bytes, but not beyond this. In bytes.
         package var mtu = 1420
+        /// The largest inner packet that a new peer's path carries, until `setPathLimit` says otherwise. In bytes.
+        package var pathLimit = Int.max
         /// More handshake messages a second than this, after a burst of that many, are "load": cookies are asked for.
         package var handshakesPerSecond = 500
         package var handshakeBurst = 128
@@ -35,9 +37,13 @@ import Timing
     /// Initiations of one peer come at least so far apart.
     static var initiationInterval: Interval { .milliseconds(20) }
 
-    package var configuration: Configuration
-    /// How often packets were dropped, by reason.
-    package internal(set) var drops = DropCounters()
+    package var configuration: Configuration { didSet { plane.mtu = configuration.mtu } }
+    /// What moves packets on other threads, with what is published here.
+    package let plane = PacketPlane()
+    /// How often packets were dropped, by reason, by the device itself.
+    var ownDrops = DropCounters()
+    /// Whether the routes have changed since they were last published.
+    var routesAreStale = false
 
     /// The device's public key; nil without a private one.
     package internal(set) var publicKey: PublicKey?
@@ -64,6 +70,7 @@ import Timing
         jitterState = random.next()
         self.random = random
         self.configuration = configuration
+        plane.mtu = configuration.mtu
         load = LoadMeter(perSecond: configuration.handshakesPerSecond, burst: configuration.handshakeBurst)
         localKey = nil
         checker = nil
@@ -91,7 +98,14 @@ import Timing
 
     // MARK: Shared parts
 
-    mutating func count(_ reason: DropReason) { drops[reason] += 1 }
+    /// How often packets were dropped, by reason, on whatever thread.
+    package var drops: DropCounters {
+        var all = ownDrops
+        for reason in DropReason.allCases { all[reason] += plane.drops[reason] }
+        return all
+    }
+
+    mutating func count(_ reason: DropReason) { ownDrops[reason] += 1 }
 
     /// Hands a message for a peer to the caller, or counts it where there is no path.
     mutating func emit(_ bytes: [UInt8], _ kind: Output.Kind, to peer: inout Peer, on path: Path?) {
@@ -99,32 +113,55 @@ import Timing
             count(.noPath)
             return
         }
-        peer.sentBytes += UInt64(bytes.count)
         outputs.append(Output(peer: peer.id, path: path, bytes: bytes, kind: kind))
     }
 
     /// A random time up to 333 ms, so that two ends do not keep asking at once. Not from `random`: it is no secret and
     /// is wanted for many packets.
     mutating func jitter() -> Interval {
-        // SplitMix64.
         jitterState &+= 0x9e37_79b9_7f4a_7c15
-        var value = jitterState
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return .nanoseconds((value ^ value >> 31) % Timers.maximumJitter.nanoseconds)
+        return Timers.jitter(jitterState)
     }
 
     /// Looks at the peer's timers in time.
     mutating func reschedule(_ peer: inout Peer) {
-        let earliest = peer.timers.earliest
+        let earliest = peer.timers.earliest(peer.link)
         if earliest < peer.scheduled {
             peer.scheduled = earliest
             schedule.set(peer.id.index, to: earliest)
         }
     }
 
-    /// Erases a session that ended.
-    mutating func forget(_ keypair: Keypair) { indices.remove(keypair.localIndex) }
+    /// Erases a session that ended, once no packet thread looks at it any more.
+    mutating func forget(_ keypair: Keypair) {
+        indices.remove(keypair.localIndex)
+        plane.sessions.remove(keypair.localIndex)
+        plane.reclaimer.retire(keypair)
+    }
+
+    /// Takes in a session.
+    mutating func remember(_ keypair: Keypair) { plane.sessions.insert(keypair) }
+
+    /// Tells packet threads what the peer's packets are sealed with and where they go. After each change of either.
+    mutating func publish(_ peer: inout Peer) {
+        guard let keypair = peer.keypairs.current, let path = peer.path else {
+            if peer.link.outlet.value() != nil { peer.link.outlet.publish(nil, plane.reclaimer) }
+            return
+        }
+        if let now = peer.link.outlet.value(), now.keypair === keypair, now.path == path, now.limit == peer.pathLimit {
+            return
+        }
+        peer.link.outlet.publish(Outlet(keypair: keypair, path: path, limit: peer.pathLimit), plane.reclaimer)
+    }
+
+    /// Tells packet threads of changed allowed IPs. After changes, before packets.
+    package mutating func publishRoutes() {
+        guard routesAreStale else { return }
+        routesAreStale = false
+        var links = [PeerLink?](repeating: nil, count: Int(peers.slots.last ?? -1) + 1)
+        for slot in peers.slots { unsafe links[Int(slot)] = peers.pointer(slot).pointee.link }
+        plane.routes.publish(Routes(allowedIPs, links: links), plane.reclaimer)
+    }
 
     /// Erases our unanswered initiation.
     mutating func forgetInitiation(of peer: inout Peer) {
@@ -136,7 +173,9 @@ import Timing
     /// Erases all sessions and the unanswered initiation.
     mutating func forgetKeys(of peer: inout Peer) {
         forgetInitiation(of: &peer)
-        for keypair in peer.keypairs.all { forget(keypair) }
+        let ended = peer.keypairs.all
         peer.keypairs = Keypairs()
+        publish(&peer)
+        for keypair in ended { forget(keypair) }
     }
 }

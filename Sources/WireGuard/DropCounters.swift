@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Why a packet went no further. Faults are counted, never logged one by one.
 package enum DropReason: UInt8, CaseIterable, Sendable {
     /// Not one of the four messages, by type or length.
@@ -45,6 +47,30 @@ package enum DropReason: UInt8, CaseIterable, Sendable {
     case bufferTooSmall
     /// No memory for another secret.
     case outOfMemory
+}
+
+/// How often packet threads met each reason. Safe from any thread.
+@safe package final class SharedDropCounters: @unchecked Sendable {
+    // Safe: 32 counters, initialised here and freed in deinit.
+    private let counters: UnsafeMutablePointer<Atomic<UInt64>>
+
+    init() {
+        unsafe counters = .allocate(capacity: 32)
+        for index in 0..<32 { unsafe (counters + index).initialize(to: Atomic(0)) }
+    }
+
+    deinit {
+        unsafe counters.deinitialize(count: 32)
+        unsafe counters.deallocate()
+    }
+
+    package func count(_ reason: DropReason) {
+        unsafe counters[Int(reason.rawValue & 31)].wrappingAdd(1, ordering: .relaxed)
+    }
+
+    package subscript(reason: DropReason) -> UInt64 {
+        unsafe counters[Int(reason.rawValue & 31)].load(ordering: .relaxed)
+    }
 }
 
 /// How often each reason was met. The zero value has met none.

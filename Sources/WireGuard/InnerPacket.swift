@@ -9,6 +9,8 @@ package struct InnerPacket {
     package let isIPv6: Bool
     /// The packet's length by its header, at most that of the buffer.
     package let length: Int
+    /// Whether routers must not fragment it: IPv6, or IPv4 with don't-fragment.
+    package let mustNotFragment: Bool
     package let source: Address
     package let destination: Address
 
@@ -22,6 +24,7 @@ package struct InnerPacket {
             length = Int(UInt16(bigEndian: unsafe base.loadUnaligned(fromByteOffset: 2, as: UInt16.self)))
             guard headerLength >= 20, length >= headerLength, length <= packet.count else { return nil }
             isIPv6 = false
+            mustNotFragment = unsafe base.load(fromByteOffset: 6, as: UInt8.self) & 0x40 != 0
             source = unsafe Self.address4(base + 12)
             destination = unsafe Self.address4(base + 16)
         case 6:
@@ -29,6 +32,7 @@ package struct InnerPacket {
             length = 40 + Int(UInt16(bigEndian: unsafe base.loadUnaligned(fromByteOffset: 4, as: UInt16.self)))
             guard length <= packet.count else { return nil }
             isIPv6 = true
+            mustNotFragment = true
             source = unsafe Self.address6(base + 8)
             destination = unsafe Self.address6(base + 24)
         default: return nil

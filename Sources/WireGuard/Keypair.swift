@@ -6,8 +6,8 @@ package import Timing
 
 /// The keys of one session: seals and opens transport data messages, and knows when it must not any more.
 ///
-/// Touches nothing of the handshake, so that packets can be moved on other threads than it: `seal` on one at a time, `open`
-/// and `accept` on one at a time. Its keys are wiped when the last owner lets it go.
+/// Touches nothing of the handshake, so that packets can be moved on other threads than it: `seal` on one at a time (shared
+/// seals on any), `open` and `accept` on one at a time. Its keys are wiped when the last owner lets it go.
 @safe package final class Keypair: @unchecked Sendable {
     // Safe: everything is immutable or atomic but the replay window, which `accept` alone touches.
 
@@ -25,6 +25,14 @@ package import Timing
     /// At what age its initiator asks for new keys: rekeyAfterTime, or a little later.
     package let rekeyAfter: Interval
 
+    /// Whose session it is; nil in tests of keypairs alone. The peer's table keeps it alive.
+    let peer: PeerReference?
+
+    /// When the device was last told that its time for new keys has come; 0 before.
+    private let rekeyTold = Atomic<UInt64>(0)
+    private let rekeyOnReceiveTold = Atomic(false)
+    private let unconfirmed: Atomic<Bool>
+
     private let sealing: PacketCipher
     private let opening: PacketCipher
     private let sendCounter: Atomic<UInt64>
@@ -33,8 +41,11 @@ package import Timing
     /// `sendCounter` other than 0 is for tests of the limits.
     package init(
         _ keys: consuming TransportKeys, isInitiator: Bool, localIndex: UInt32, remoteIndex: UInt32,
-        created: MonotonicTime, rekeyAfter: Interval = Timers.rekeyAfterTime, sendCounter: UInt64 = 0
+        created: MonotonicTime, rekeyAfter: Interval = Timers.rekeyAfterTime, sendCounter: UInt64 = 0,
+        link: PeerLink? = nil
     ) {
+        peer = link.map { PeerReference($0) }
+        unconfirmed = Atomic(!isInitiator)
         self.localIndex = localIndex
         self.remoteIndex = remoteIndex
         self.isInitiator = isInitiator
@@ -57,14 +68,43 @@ package import Timing
     /// Whether it may still open: younger than rejectAfterTime.
     package func canReceive(_ now: MonotonicTime) -> Bool { now.since(created) < Timers.rejectAfterTime }
 
+    // MARK: What the device is to be told
+
+    /// Whether its initiator should ask for new keys now (WireGuard paper 6.2). Said at most once a second.
+    func isDueForRekey(_ now: MonotonicTime) -> Bool {
+        guard sent > Self.rekeyAfterMessages || (isInitiator && now.since(created) >= rekeyAfter) else { return false }
+        let told = rekeyTold.load(ordering: .relaxed)
+        return told == 0 || now.nanoseconds &- told >= 1_000_000_000
+    }
+
+    package func toldRekey(_ now: MonotonicTime) { rekeyTold.store(now.nanoseconds, ordering: .relaxed) }
+
+    /// Whether its initiator should ask for new keys because it still receives with old ones. Said once.
+    func isDueForRekeyOnReceive(_ now: MonotonicTime) -> Bool {
+        isInitiator && now.since(created) >= Timers.rekeyOnReceiveTime && !rekeyOnReceiveTold.load(ordering: .relaxed)
+    }
+
+    package func toldRekeyOnReceive() { rekeyOnReceiveTold.store(true, ordering: .relaxed) }
+
+    /// Whether it was answered for, and its initiator's first packet was not told of.
+    var awaitsConfirmation: Bool { unconfirmed.load(ordering: .relaxed) }
+
+    package func toldConfirmed() { unconfirmed.store(false, ordering: .relaxed) }
+
+    // MARK: Packets
+
     /// Never seals again; opens until its time is over. For when the device's own key changes.
     package func stopSending() { sendCounter.store(Self.rejectAfterMessages, ordering: .relaxed) }
 
     /// Writes a transport data message with `inner`, padded with zeros to `padded` bytes, to `output`, which has room for
     /// `padded + 32`. `inner` may be at `output + 16`, else they must not overlap. Returns the message's length; nil when
     /// no counter is left.
+    ///
+    /// - Parameter isShared: another thread may be sealing too.
+    @inline(__always)
     package func seal(
-        _ inner: UnsafeRawBufferPointer, padded: Int, into output: UnsafeMutableRawBufferPointer
+        _ inner: UnsafeRawBufferPointer, padded: Int, into output: UnsafeMutableRawBufferPointer,
+        isShared: Bool = false
     ) -> Int? {
         precondition(padded >= inner.count && output.count >= padded + TransportHeader.overhead)
         let counter = sendCounter.wrappingAdd(1, ordering: .relaxed).oldValue
@@ -84,7 +124,11 @@ package import Timing
             unsafe plaintext = UnsafePointer(body)
         }
         unsafe TransportHeader(receiver: remoteIndex, counter: counter).store(to: base)
-        unsafe sealing.seal(plaintext, count: padded, counter: counter, into: body)
+        if isShared {
+            unsafe sealing.sealShared(plaintext, count: padded, counter: counter, into: body)
+        } else {
+            unsafe sealing.seal(plaintext, count: padded, counter: counter, into: body)
+        }
         return padded + TransportHeader.overhead
     }
 

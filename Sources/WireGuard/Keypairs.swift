@@ -5,18 +5,11 @@ package import Timing
 /// When both ends initiate at once there are two new sessions, and each end seals with its own until the next rekey. The
 /// paper's single previous session is then not always the one that the other end still seals with, so up to three are kept
 /// that still may open. With a rekey every 120 s that is one, as in the paper: older ones are past rejectAfterTime.
-@safe package struct Keypairs {
-    // Safe: the unmanaged reference is to what `current` keeps alive.
-
+package struct Keypairs {
     package static let previousLimit = 3
 
     /// Seals, and opens.
-    package private(set) var current: Keypair? {
-        didSet { unsafe sealing = current.map { unsafe Unmanaged.passUnretained($0) } }
-    }
-
-    /// The current one, for packets: without counting references.
-    private(set) var sealing: Unmanaged<Keypair>?
+    package private(set) var current: Keypair?
 
     /// We answered for it, and the peer has not used it yet: opens.
     package private(set) var next: Keypair?
@@ -24,16 +17,6 @@ package import Timing
     package private(set) var previous: [Keypair] = []
 
     package init() {}
-
-    /// The one whose messages to us carry this index; alive until the sessions change.
-    func find(_ index: UInt32) -> Unmanaged<Keypair>? {
-        if let current = unsafe sealing, unsafe current._withUnsafeGuaranteedRef({ $0.localIndex == index }) {
-            return unsafe current
-        }
-        if let next, next.localIndex == index { return unsafe Unmanaged.passUnretained(next) }
-        for keypair in previous where keypair.localIndex == index { return unsafe Unmanaged.passUnretained(keypair) }
-        return nil
-    }
 
     /// Takes in a session that we initiated, which is confirmed by the response. Returns those that end.
     package mutating func add(initiated keypair: Keypair, now: MonotonicTime) -> [Keypair] {

@@ -30,6 +30,8 @@ package enum Encapsulated: Hashable, Sendable {
     case sealed(PeerID, Path, length: Int)
     /// It waits for a handshake; see the outputs.
     case queued(PeerID)
+    /// Larger than the peer's path carries, in bytes.
+    case tooLarge(limit: Int)
     case dropped(DropReason)
 }
 

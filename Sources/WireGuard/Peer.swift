@@ -11,17 +11,26 @@ package struct PeerID: Hashable, Sendable {
     /// From 0, fit to index the caller's own table.
     package let index: Int32
     package let generation: UInt32
+
+    package init(index: Int32, generation: UInt32) {
+        self.index = index
+        self.generation = generation
+    }
 }
 
 /// All that is known of a peer: configuration, handshake, sessions, timers and packets that wait.
 struct Peer: ~Copyable {
     let id: PeerID
     let publicKey: PublicKey
+    /// What packet threads see of it, and tell of its packets.
+    let link: PeerLink
     /// The shared secret of both static keys; nil without a private key, or for a public key that nobody can own.
     var staticStatic: SecretKey?
     /// Zero when there is none.
     var presharedKey: SecretKey
     var path: Path?
+    /// The largest inner packet that the path carries, in bytes.
+    var pathLimit: Int
 
     /// Our initiation that was not answered yet.
     var initiation: PendingInitiation?
@@ -33,17 +42,20 @@ struct Peer: ~Copyable {
     var initiationConsumed: MonotonicTime?
 
     var cookies: CookieGenerator
-    var timers = Timers()
+    var timers: Timers
     /// When the device will look at the timers.
     var scheduled = MonotonicTime.never
     var queue = PacketQueue()
 
-    var receivedBytes: UInt64 = 0
-    var sentBytes: UInt64 = 0
     var lastHandshake: WallTime?
 
-    init(id: PeerID, publicKey: PublicKey, presharedKey: consuming SecretKey) {
+    init(
+        id: PeerID, publicKey: PublicKey, presharedKey: consuming SecretKey, pathLimit: Int, jitterSeed: UInt64
+    ) {
         self.id = id
+        self.pathLimit = pathLimit
+        link = PeerLink(id: id)
+        timers = Timers(jitterSeed: jitterSeed)
         self.publicKey = publicKey
         self.presharedKey = presharedKey
         cookies = CookieGenerator(publicKey)

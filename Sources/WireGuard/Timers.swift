@@ -1,8 +1,9 @@
 package import Timing
 
-/// When what is due for one peer: the paper's timers as points in time, `.never` where not set (WireGuard paper 6).
+/// When what is due for one peer: the paper's timers as points in time, `.never` where not set (WireGuard paper 6). Those that
+/// follow from packets are worked out from what the peer's link has noted of them.
 ///
-/// Only says when; `Device` does what is due. The zero value waits for nothing.
+/// Only says when; `Device` does what is due. The first value waits for nothing.
 package struct Timers {
     /// An initiator asks for new keys once its session is this old.
     package static var rekeyAfterTime: Interval { .seconds(120) }
@@ -24,50 +25,54 @@ package struct Timers {
 
     // What is due.
     var retransmitHandshake = MonotonicTime.never
-    var keepalive = MonotonicTime.never
-    var newHandshake = MonotonicTime.never
     var zeroKeys = MonotonicTime.never
+    /// The earliest that a persistent keepalive goes, while nothing else does.
     var persistentKeepalive = MonotonicTime.never
+    /// When the packets that went and came are to be looked at again.
+    var lookAgain = MonotonicTime.never
 
     /// Zero when there are no persistent keepalives.
     var persistentInterval = Interval.zero
-    /// Data came while a keepalive was already due: another follows it.
-    private var needsAnotherKeepalive = false
     /// Since when a handshake has been wanted.
     var attemptingSince: MonotonicTime?
     /// Whether an initiation was sent that nothing came of yet.
     var isAttempting = false
     /// When the last initiation or response was sent.
     var lastHandshakeSent: MonotonicTime?
-    /// Whether this session's rekey on receiving was already asked for.
-    var hasRekeyedOnReceive = false
+    private let jitterSeed: UInt64
 
-    var earliest: MonotonicTime {
-        min(retransmitHandshake, min(min(keepalive, newHandshake), min(zeroKeys, persistentKeepalive)))
+    init(jitterSeed: UInt64) { self.jitterSeed = jitterSeed }
+
+    func earliest(_ link: PeerLink) -> MonotonicTime {
+        min(
+            min(retransmitHandshake, min(zeroKeys, lookAgain)),
+            min(keepalive(link), min(newHandshake(link), persistentKeepalive(link))))
     }
 
-    mutating func authenticatedPacketSent(_ now: MonotonicTime) {
-        keepalive = .never
-        restartPersistentKeepalive(now)
+    /// When an empty packet is due, for data that nothing was sent back for.
+    func keepalive(_ link: PeerLink) -> MonotonicTime {
+        link.unrepliedSince.map { $0 + Self.keepaliveTimeout } ?? .never
     }
 
-    mutating func authenticatedPacketReceived(_ now: MonotonicTime) {
-        newHandshake = .never
-        restartPersistentKeepalive(now)
+    /// When a handshake is due, for data that nothing has come back for.
+    func newHandshake(_ link: PeerLink) -> MonotonicTime {
+        guard let since = link.unansweredSince else { return .never }
+        return since + Self.keepaliveTimeout + Self.rekeyTimeout + Self.jitter(since.nanoseconds ^ jitterSeed)
     }
 
-    mutating func dataReceived(_ now: MonotonicTime) {
-        if keepalive == .never {
-            keepalive = now + Self.keepaliveTimeout
-        } else {
-            needsAnotherKeepalive = true
-        }
+    /// When a persistent keepalive is due.
+    func persistentKeepalive(_ link: PeerLink) -> MonotonicTime {
+        guard persistentInterval > .zero, persistentKeepalive != .never else { return .never }
+        if persistentKeepalive == .zero { return .zero }
+        return max(persistentKeepalive, max(link.sentAt, link.receivedAt) + persistentInterval)
     }
 
-    /// After a keepalive that was due was sent.
-    mutating func keepaliveExpired(_ now: MonotonicTime) {
-        keepalive = needsAnotherKeepalive ? now + Self.keepaliveTimeout : .never
-        needsAnotherKeepalive = false
+    /// A time up to `maximumJitter` for each `seed`, so that two ends do not keep asking at once: no secret (SplitMix64).
+    static func jitter(_ seed: UInt64) -> Interval {
+        var value = seed &+ 0x9e37_79b9_7f4a_7c15
+        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
+        return .nanoseconds((value ^ value >> 31) % maximumJitter.nanoseconds)
     }
 
     mutating func handshakeInitiated(_ now: MonotonicTime, jitter: Interval) {
@@ -87,19 +92,14 @@ package struct Timers {
         retransmitHandshake = .never
         attemptingSince = nil
         isAttempting = false
-        hasRekeyedOnReceive = false
     }
 
     mutating func sessionDerived(_ now: MonotonicTime) { zeroKeys = now + Self.zeroKeysTime }
 
-    mutating func restartPersistentKeepalive(_ now: MonotonicTime) {
-        if persistentInterval > .zero { persistentKeepalive = now + persistentInterval }
-    }
-
     /// Waits for nothing any more, and remembers nothing but its configuration.
     mutating func stop() {
         let interval = persistentInterval
-        self = Timers()
+        self = Timers(jitterSeed: jitterSeed)
         persistentInterval = interval
     }
 }

@@ -70,3 +70,6 @@ extern const int CLinux_PR_SET_DUMPABLE, CLinux_PR_SET_NO_NEW_PRIVS, CLinux_PR_G
 // _GNU_SOURCE: pthread_setname_np(3) on the calling thread, and gettid(2).
 int CLinux_set_thread_name(const char *name);
 int CLinux_gettid(void);
+
+// _GNU_SOURCE and a macro: the count of sched_getaffinity(2) for this process, or 0.
+int CLinux_usable_processors(void);
