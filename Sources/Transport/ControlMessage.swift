@@ -28,19 +28,31 @@ enum ControlMessage {
         unsafe buffer.storeBytes(of: UInt64(UInt16(truncatingIfNeeded: size)), toByteOffset: 16, as: UInt64.self)
     }
 
-    /// The size of the datagrams in one receive (UDP_GRO, an int); nil when it is not among the messages.
-    static func loadSegmentSize(_ buffer: UnsafeRawBufferPointer) -> Int? {
+    /// What came with one receive.
+    struct Received {
+        /// The size of its datagrams (UDP_GRO, an int).
+        var segmentSize: Int?
+        /// When the kernel took it in, in nanoseconds of CLOCK_REALTIME (SO_TIMESTAMPNS, a timespec).
+        var arrival: Int64?
+    }
+
+    static func load(_ buffer: UnsafeRawBufferPointer) -> Received {
+        var received = Received()
         var offset = 0
         while offset &+ headerSize <= buffer.count {
             let length = unsafe buffer.load(fromByteOffset: offset, as: Int.self)
-            guard length >= headerSize, length <= buffer.count &- offset else { return nil }
+            guard length >= headerSize, length <= buffer.count &- offset else { break }
             let level = unsafe buffer.load(fromByteOffset: offset &+ 8, as: Int32.self)
             let type = unsafe buffer.load(fromByteOffset: offset &+ 12, as: Int32.self)
             if level == Int32(IPPROTO_UDP), type == CLinux_UDP_GRO, length >= headerSize &+ 4 {
-                return Int(unsafe buffer.load(fromByteOffset: offset &+ headerSize, as: Int32.self))
+                received.segmentSize = Int(unsafe buffer.load(fromByteOffset: offset &+ headerSize, as: Int32.self))
+            } else if level == SOL_SOCKET, type == SO_TIMESTAMPNS, length >= headerSize &+ 16 {
+                let seconds = unsafe buffer.load(fromByteOffset: offset &+ headerSize, as: Int64.self)
+                let nanoseconds = unsafe buffer.load(fromByteOffset: offset &+ headerSize &+ 8, as: Int64.self)
+                received.arrival = seconds &* 1_000_000_000 &+ nanoseconds
             }
             offset &+= (length &+ 7) & ~7
         }
-        return nil
+        return received
     }
 }

@@ -14,13 +14,16 @@ package struct ReceivedMessage {
     package let segmentSize: Int
     /// Where all of them came from.
     package let source: Endpoint
+    /// When the kernel took it in, in nanoseconds of CLOCK_REALTIME; nil unless the socket has `enableTimestamps`.
+    package let arrival: Int64?
 
     private var offset = 0
 
-    init(_ bytes: UnsafeMutableRawBufferPointer, segmentSize: Int, source: Endpoint) {
+    init(_ bytes: UnsafeMutableRawBufferPointer, segmentSize: Int, source: Endpoint, arrival: Int64?) {
         unsafe self.bytes = unsafe bytes
         self.segmentSize = segmentSize
         self.source = source
+        self.arrival = arrival
     }
 
     /// How many datagrams are in it.
@@ -94,19 +97,20 @@ package struct ReceiveBatch: ~Copyable, @unchecked Sendable {
         unsafe controls.deallocate()
     }
 
-    /// Takes what is there, at most `capacity` messages, and returns how many; 0 when there is nothing now.
+    /// Takes what is there, at most `limit` messages and the batch's capacity, and returns how many; 0 when there is nothing
+    /// now.
     ///
     /// An error that the network caused (ICMP) is counted and the receive tried again: it never ends a loop.
     package mutating func receive(from socket: borrowing UDPSocket) -> Int { receive(from: socket.raw) }
 
     /// The same for a descriptor of a `SocketTable`.
-    package mutating func receive(from raw: Int32) -> Int {
+    package mutating func receive(from raw: Int32, limit: Int = .max) -> Int {
         for index in 0..<count { lend(index) }
         count = 0
         guard raw >= 0 else { return 0 }
         // The kernel reports a pending error once; a bound keeps a broken descriptor from looping.
         for _ in 0..<4 {
-            let result = unsafe CLinux_recvmmsg(raw, headers, UInt32(capacity), Int32(MSG_DONTWAIT))
+            let result = unsafe CLinux_recvmmsg(raw, headers, UInt32(min(limit, capacity)), Int32(MSG_DONTWAIT))
             if result > 0 {
                 count = Int(result)
                 return count
@@ -131,10 +135,12 @@ package struct ReceiveBatch: ~Copyable, @unchecked Sendable {
         else { return nil }
         let control = unsafe UnsafeRawBufferPointer(
             start: controls + index &* Self.controlStride, count: min(Int(header.msg_controllen), Self.controlStride))
-        let segmentSize = unsafe ControlMessage.loadSegmentSize(control) ?? length
+        let received = unsafe ControlMessage.load(control)
+        let segmentSize = received.segmentSize ?? length
         guard segmentSize > 0 else { return nil }
         return unsafe ReceivedMessage(
-            arena.bytes(at: index &* Self.stride, count: length), segmentSize: segmentSize, source: source)
+            arena.bytes(at: index &* Self.stride, count: length), segmentSize: segmentSize, source: source,
+            arrival: received.arrival)
     }
 
     /// Tells the kernel again how much room there is for source and ancillary data.

@@ -2,6 +2,10 @@ import CLinux
 import Glibc
 
 extension UDPSocket {
+    /// Has each receive say when the kernel took it in (SO_TIMESTAMPNS): how long it has waited.
+    @discardableResult
+    package borrowing func enableTimestamps() -> Bool { setOption(raw, SOL_SOCKET, SO_TIMESTAMPNS, 1) }
+
     /// What becomes of datagrams that are larger than the path (ip(7), IP_MTU_DISCOVER).
     package enum PathMTUDiscovery: Int32, Sendable {
         /// Fragmented on the way: IP_PMTUDISC_DONT.

@@ -7,11 +7,17 @@ import WireGuard
 /// UDP to TUN: takes datagrams, opens transport data in place and writes it to the pod; all else is the control thread's.
 /// Owned by one packet thread; all buffers are allocated once.
 struct Inbound: ~Copyable {
-    private static let receivesPerTurn = 8
+    /// Bytes of one socket in a turn, before the loop looks at its other descriptors, and in one receive: while they come
+    /// in bulk, few messages are taken at once, which are still in the cache when they are opened and don't wait for others.
+    private static let bytesPerTurn = 2 << 20
+    private static let bulk = 32 << 10
+    private static let bulkMessages = 2
 
     private let io: PacketIO
     private var receiving: ReceiveBatch
     private var coalescer: SegmentCoalescer
+    private var delay = QueueDelay()
+    private var isBulk = false
     private let verdict = PacketVerdict()
 
     init(_ io: PacketIO) throws(TransportError) {
@@ -24,17 +30,30 @@ struct Inbound: ~Copyable {
     /// Takes what came in on one socket, within bounds.
     mutating func receive(socket: UInt8, now: MonotonicTime) {
         let raw = io.sockets.read { $0.table[socket] } ?? -1
-        for _ in 0..<Self.receivesPerTurn {
-            let count = receiving.receive(from: raw)
+        var taken = 0
+        var limit = isBulk ? Self.bulkMessages : Int.max
+        while taken < Self.bytesPerTurn {
+            let count = receiving.receive(from: raw, limit: limit)
             guard count > 0 else { break }
+            let before = taken
             for index in 0..<count {
                 guard var message = receiving.message(index) else { continue }
+                if index == 0, let arrival = message.arrival { delay.note(waited(since: arrival), now: now) }
+                unsafe taken &+= message.bytes.count &+ 256
                 let path = Path.direct(socket: socket, message.source)
                 while let datagram = unsafe message.next() { unsafe received(datagram, from: path, now) }
             }
             // The packets live in the receive batch's memory: out with them before it is used again.
             flush()
+            isBulk = taken &- before >= Self.bulk
+            limit = isBulk ? Self.bulkMessages : .max
         }
+    }
+
+    private func waited(since arrival: Int64) -> Interval {
+        let wall = WallTime.now()
+        let waited = wall.seconds &* 1_000_000_000 &+ Int64(wall.nanoseconds) &- arrival
+        return .nanoseconds(UInt64(max(0, waited)))
     }
 
     /// Demultiplexes one datagram: WireGuard first, because its receiver index can look like anything else.
@@ -64,6 +83,9 @@ struct Inbound: ~Copyable {
     ) {
         // The type is in the first byte.
         guard unsafe datagram[0] == MessageType.transport.rawValue else { return unsafe handOver(datagram, from: path) }
+        if datagram.count >= QueueDelay.largeDatagram, delay.takesOne(now: now) {
+            return io.plane.drops.count(.queueDelay)
+        }
         let opened = unsafe io.plane.open(datagram, now: now)
         if let peer = opened.peer { tell(peer, opened, on: path, now) }
         if let reason = opened.dropped { return io.plane.drops.count(reason) }

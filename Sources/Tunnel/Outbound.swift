@@ -9,6 +9,7 @@ import WireGuard
 struct Outbound: ~Copyable {
     /// How many frames are read before the loop looks at its other descriptors: up to 2 MB of a bulk flow.
     private static let framesPerTurn = 32
+    private static let bulk = 32 << 10
     /// What sealing adds at most: WireGuard's header and tag, padding, and a relay header.
     private static let sealingRoom = 32 + 16 + RelayRoute.headerSize
 
@@ -54,6 +55,8 @@ struct Outbound: ~Copyable {
                     guard unsafe transmit(packet, now) else { break }
                 }
             } catch { TunnelCounters.add(io.counters.malformed) }
+            // A large frame is a send of its own: what is sealed does not wait for the sealing of others.
+            if sending.pendingBytes >= Self.bulk { flush() }
         }
         flush()
     }

@@ -103,6 +103,7 @@ package struct TunnelCore: ~Copyable {
     @discardableResult
     private func prepare(_ shared: SharedSocket) -> Bool {
         if mark != 0 { shared.socket.setMark(mark) }
+        shared.socket.enableTimestamps()
         return OffloadSwitches.chosen.receivesSegments && shared.socket.enableReceiveOffload()
     }
 
