@@ -66,7 +66,7 @@ let core: [Target] = [
     tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
     tests("CNI", ["warren-cni", "Netlink", "Linux", "Addressing"]),
-    tests("Tunnel", ["WireGuard", "Sodium", "Linux", "Addressing", "Timing"]),
+    tests("Tunnel", ["WireGuard", "Transport", "Sodium", "Linux", "Addressing", "Timing"]),
 ]
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")

@@ -177,6 +177,8 @@ def enter_family(tunnel, v6):
 
 
 def start(number, switches, mtu):
+    # By turns with two packet threads and with one.
+    os.environ['WARREN_PACKET_THREADS'] = str(2 - number % 2)
     tunnel = Ours('ours', number, offloads=','.join(switches), mtu=mtu, cable_mtu=mtu + 100)
     for last, (side, link, *_) in enumerate(tunnel.ends(), 1):
         side.run(['ip', 'address', 'add', f'fd98::{last}/64', 'dev', link, 'nodad'])

@@ -83,14 +83,12 @@ struct Inbound: ~Copyable {
     ) {
         // The type is in the first byte.
         guard unsafe datagram[0] == MessageType.transport.rawValue else { return unsafe handOver(datagram, from: path) }
-        if datagram.count >= QueueDelay.largeDatagram, delay.takesOne(now: now) {
-            return io.plane.drops.count(.queueDelay)
-        }
         let opened = unsafe io.plane.open(datagram, now: now)
         if let peer = opened.peer { tell(peer, opened, on: path, now) }
         if let reason = opened.dropped { return io.plane.drops.count(reason) }
         guard !opened.packet.isEmpty else { return }
         let packet = unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[opened.packet])
+        if unsafe QueueDelay.mayLose(packet), delay.takesOne(now: now) { return io.plane.drops.count(.queueDelay) }
         if unsafe !coalescer.add(packet) {
             flush()
             _ = unsafe coalescer.add(packet)

@@ -1,7 +1,7 @@
 import Timing
 
 /// Keeps the time that datagrams wait for the tunnel short: when it stays above a target, senders are told to send less, by
-/// the loss of one large datagram (as CoDel does, RFC 8289).
+/// the loss of one large TCP packet (as CoDel does, RFC 8289).
 ///
 /// Senders that are only held up by their window fill any buffer, and the small packets of others wait behind. Unlike
 /// CoDel, which looks at the least wait of an interval, this looks at the mean: where processors are shared, a queue
@@ -12,7 +12,7 @@ struct QueueDelay {
     /// The time that the mean is of, and at first the time between two losses.
     static let interval = Interval.milliseconds(100)
     /// What is large: a bulk transfer's, and no acknowledgement, question or answer. In bytes.
-    static let largeDatagram = 1000
+    private static let large = 1000
 
     /// In nanoseconds.
     private var mean = 0.0
@@ -37,7 +37,14 @@ struct QueueDelay {
         }
     }
 
-    /// Whether this large datagram is the one to lose.
+    /// Whether the loss of this packet tells its sender something and costs no more than that: a large one of TCP.
+    @inline(__always)
+    static func mayLose(_ packet: UnsafeMutableRawBufferPointer) -> Bool {
+        // The protocol number of IPv4, or the next header of IPv6.
+        packet.count >= large && (unsafe packet[packet[0] &>> 4 == 6 ? 6 : 9]) == 6
+    }
+
+    /// Whether this packet is the one to lose.
     @inline(__always)
     mutating func takesOne(now: MonotonicTime) -> Bool {
         guard nextLoss <= now else { return false }

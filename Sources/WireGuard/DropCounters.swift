@@ -43,7 +43,7 @@ package enum DropReason: UInt8, CaseIterable, Sendable {
     case queueOverflow
     /// Packets that waited for a handshake that was given up.
     case handshakeGivenUp
-    /// A large datagram that was dropped because datagrams wait for too long: its sender is to send less.
+    /// A large TCP packet that was dropped because datagrams wait for too long: its sender is to send less.
     case queueDelay
     /// The caller's buffer is too small for the sealed packet.
     case bufferTooSmall

@@ -47,6 +47,23 @@ import Timing
         }
         let later = MonotonicTime(nanoseconds: 5_000_000_000)
         delay.note(.zero, now: later)
-        #expect(!delay.takesOne(now: later + .seconds(1)))
+        let isTaken = delay.takesOne(now: later + .seconds(1))
+        #expect(!isTaken)
+    }
+}
+
+@Suite struct QueueDelayPacketTests {
+    private func mayLose(_ packet: [UInt8]) -> Bool {
+        var packet = packet
+        return unsafe packet.withUnsafeMutableBytes { unsafe QueueDelay.mayLose($0) }
+    }
+
+    @Test func `only large TCP packets may be lost`() {
+        let rest = [UInt8](repeating: 0, count: 1200)
+        let header4: [UInt8] = [0x45, 0, 0, 0, 0, 0, 0, 0, 64]
+        let header6: [UInt8] = [0x60, 0, 0, 0, 0, 0]
+        #expect(mayLose(header4 + [6] + rest) && mayLose(header6 + [6] + rest))
+        #expect(!mayLose(header4 + [17] + rest) && !mayLose(header6 + [17] + rest))
+        #expect(!mayLose(header4 + [6] + rest.prefix(900)) && !mayLose([]))
     }
 }

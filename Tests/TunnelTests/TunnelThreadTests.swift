@@ -6,6 +6,7 @@ import Sodium
 import Synchronization
 import Testing
 import Timing
+import Transport
 import Tun
 import WireGuard
 
@@ -94,6 +95,65 @@ struct TunnelThreadTests {
         }
         #expect(result?.0 == true && result?.1 == true)
         #expect(try tunnel.end() == nil)
+    }
+
+    @Test func `an adopted socket is read until it is released, and closed then`() async throws {
+        let tunnel = try Running()
+        for _ in 0..<10 {
+            let adopted = await tunnel.thread.ask { core, _ -> (index: UInt8, port: UInt16)? in
+                guard let socket = try? UDPSocket(.ipv4) else { return nil }
+                let port = socket.port
+                return core.adopt(socket).map { ($0, port) }
+            }
+            let (index, port) = try #require(adopted ?? nil)
+            #expect(index >= 2)
+            let before = await tunnel.thread.ask { core, _ in core.counters.foreignDatagrams } ?? 0
+            try tunnel.send(to: port)
+            let isRead = try await eventually {
+                await tunnel.thread.ask { core, _ in core.counters.foreignDatagrams } ?? 0 > before
+            }
+            #expect(isRead)
+            _ = await tunnel.thread.ask { core, _ in core.release(index) }
+            let isClosed = try await eventually {
+                await tunnel.thread.ask { _, _ in (try? UDPSocket(.ipv4, port: port)) != nil } ?? false
+            }
+            #expect(isClosed)
+        }
+        #expect(try tunnel.end() == nil)
+    }
+
+    @Test func `there are so many places for adopted sockets, and home sockets are not released`() async throws {
+        let tunnel = try Running()
+        let indices = await tunnel.thread.ask { core, _ in
+            var indices: [UInt8] = []
+            for _ in 0..<20 {
+                guard let socket = try? UDPSocket(.ipv4) else { break }
+                if let index = core.adopt(socket) { indices.append(index) }
+            }
+            return indices
+        }
+        #expect(indices == Array(2..<UInt8(SocketTable.capacity)))
+        let port = await tunnel.thread.ask { core, _ in
+            core.release(0)
+            core.release(200)
+            return core.port
+        }
+        let before = await tunnel.thread.ask { core, _ in core.counters.foreignDatagrams } ?? 0
+        try tunnel.send(to: port ?? 0)
+        let isRead = try await eventually {
+            await tunnel.thread.ask { core, _ in core.counters.foreignDatagrams } ?? 0 > before
+        }
+        #expect(isRead)
+        #expect(try tunnel.end() == nil)
+    }
+
+    /// Asks until it is so, for at most 5 s.
+    private func eventually(_ isSo: () async -> Bool) async throws -> Bool {
+        for _ in 0..<500 {
+            if await isSo() { return true }
+            try await Task.sleep(nanoseconds: 10_000_000)
+        }
+        return false
     }
 
     @Test func `a tunnel at rest uses no processor time`() async throws {
