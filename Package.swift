@@ -120,7 +120,7 @@ let full: [Target] = [
             "Timing", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, grdb, logging,
         ]),
     program(
-        "warrend", ["Sidecar", "Tunnel", "Control", "Linux", "Addressing", arguments, logging],
+        "warrend", ["Sidecar", "Tunnel", "Linux", logging],
         linking: packedRelocations),
     program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
     program("warren", ["Control", "Addressing", arguments]),
