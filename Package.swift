@@ -18,14 +18,15 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 }
 
 /// What we ship holds the Swift runtime: it needs no toolchain beside it, and only what it uses of it is in the memory
-/// that a pod pays for. Nothing may look symbols up in it, so that the linker keeps no table of them. The libraries named
-/// are those that the shared Foundation has in itself.
+/// that a pod pays for; so with the C++ runtime (Sources/Linking). Nothing may look symbols up in it, so that the linker
+/// keeps no table of them. The libraries named are those that the shared Foundation has in itself.
 ///
 /// No test may depend on such a target, whose settings would become those of the test runner, which has the shared
 /// runtime: `--build-tests` builds the programs anyway, and tests start them.
 let shipped: [LinkerSetting] = [
     .unsafeFlags(
         ["-static-stdlib", "-use-ld=lld", "-Xlinker", "--no-export-dynamic", "-Xlinker", "--as-needed"]
+            + ["-L\(Context.packageDirectory)/Sources/Linking", "-Xclang-linker", "-static-libgcc"]
             + ["_FoundationCollections", "_FoundationCShims", "_FoundationICU", "CoreFoundation"].map { "-l\($0)" },
         .when(configuration: .release))
 ]
@@ -123,7 +124,7 @@ let full: [Target] = [
         "warrend", ["Sidecar", "Tunnel", "Linux", logging],
         linking: packedRelocations),
     program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
-    program("warren", ["Control", "Addressing", arguments]),
+    program("warren", ["Control", "Linux", "Addressing", arguments]),
     tests("Membership", ["Sodium", "Addressing"]),
     tests("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL]),
     tests(
