@@ -120,9 +120,10 @@ let full: [Target] = [
             "Addressing",
             "Timing", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, grdb, logging,
         ]),
+    program("warrend", ["Sidecar", "Tunnel", "Linux", logging], linking: packedRelocations),
     program(
-        "warrend", ["Sidecar", "Tunnel", "Linux", logging],
-        linking: packedRelocations),
+        "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
+        path: "Benchmarks/warren-crowd"),
     program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
     program("warren", ["Control", "Linux", "Addressing", arguments]),
     tests("Membership", ["Sodium", "Addressing"]),
