@@ -6,10 +6,11 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Package.swift ./
+COPY Benchmarks ./Benchmarks
 COPY Sources ./Sources
 COPY Tests ./Tests
 RUN for product in warren-cni warren-hub warrend warren; do \
-        swift build -c release --static-swift-stdlib --product "$product" || exit 1; \
+        swift build -c release --product "$product" || exit 1; \
         install -D -s -m 0755 ".build/release/$product" "/out/$product"; \
     done
 

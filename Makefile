@@ -56,7 +56,7 @@ test-core: deps
 ## fmt: format all Swift in place
 fmt:
 	@$(toolchain)
-	"$$swift" format -i -r Sources Tests Benchmarks/warren-bench Package.swift
+	"$$swift" format -i -r Sources Tests Benchmarks Package.swift
 
 ## lint: style and rules, strictly
 lint:

@@ -17,8 +17,30 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
     .target(name: name, dependencies: dependencies, swiftSettings: house)
 }
 
-func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(name: name, dependencies: dependencies, swiftSettings: house)
+/// What we ship holds the Swift runtime: it needs no toolchain beside it, and only what it uses of it is in the memory
+/// that a pod pays for; so with the C++ runtime (Sources/Linking). Nothing may look symbols up in it, so that the linker
+/// keeps no table of them. The libraries named are those that the shared Foundation has in itself.
+///
+/// No test may depend on such a target, whose settings would become those of the test runner, which has the shared
+/// runtime: `--build-tests` builds the programs anyway, and tests start them.
+let shipped: [LinkerSetting] = [
+    .unsafeFlags(
+        ["-static-stdlib", "-use-ld=lld", "-Xlinker", "--no-export-dynamic", "-Xlinker", "--as-needed"]
+            + ["-L\(Context.packageDirectory)/Sources/Linking", "-Xclang-linker", "-static-libgcc"]
+            + ["_FoundationCollections", "_FoundationCShims", "_FoundationICU", "CoreFoundation"].map { "-l\($0)" },
+        .when(configuration: .release))
+]
+
+/// A tenth of the bytes for the addresses that the loader has to fill in, all of which it reads (glibc 2.36 or newer).
+let packedRelocations: [LinkerSetting] = [
+    .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"], .when(configuration: .release))
+]
+
+func program(
+    _ name: String, _ dependencies: [Target.Dependency], path: String? = nil, linking: [LinkerSetting] = []
+) -> Target {
+    .executableTarget(
+        name: name, dependencies: dependencies, path: path, swiftSettings: house, linkerSettings: shipped + linking)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
@@ -50,9 +72,9 @@ let core: [Target] = [
     module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"]),
     module("Tunnel", ["WireGuard", "Tun", "Transport", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     program("warren-cni", ["CNI"]),
-    .executableTarget(
-        name: "warren-bench", dependencies: ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
-        path: "Benchmarks/warren-bench", swiftSettings: house),
+    program(
+        "warren-bench", ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
+        path: "Benchmarks/warren-bench"),
     tests("Addressing", []),
     tests("Linux", ["Addressing", "Timing"]),
     tests("Sodium", ["Addressing"]),
@@ -65,7 +87,7 @@ let core: [Target] = [
     tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
-    tests("CNI", ["warren-cni", "Netlink", "Linux", "Addressing"]),
+    tests("CNI", ["Netlink", "Linux", "Addressing"]),
     tests("Tunnel", ["WireGuard", "Transport", "Sodium", "Linux", "Addressing", "Timing"]),
 ]
 
@@ -98,9 +120,12 @@ let full: [Target] = [
             "Addressing",
             "Timing", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, grdb, logging,
         ]),
-    program("warrend", ["Sidecar", "Tunnel", "Control", "Linux", "Addressing", arguments, logging]),
+    program("warrend", ["Sidecar", "Tunnel", "Linux", logging], linking: packedRelocations),
+    program(
+        "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
+        path: "Benchmarks/warren-crowd"),
     program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
-    program("warren", ["Control", "Addressing", arguments]),
+    program("warren", ["Control", "Linux", "Addressing", arguments]),
     tests("Membership", ["Sodium", "Addressing"]),
     tests("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL]),
     tests(
@@ -114,7 +139,7 @@ let full: [Target] = [
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [
-            "Lab", "warrend", "WireGuard", "Noise", "Sodium", "Transport", "Linux", "Addressing", "Timing",
+            "Lab", "WireGuard", "Noise", "Sodium", "Transport", "Linux", "Addressing", "Timing",
         ],
         path: "Tests/InteroperabilityTests", swiftSettings: house),
 ]

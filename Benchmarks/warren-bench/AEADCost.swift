@@ -117,8 +117,7 @@ private final class RawCipher {
         case .openssl:
             worked = unsafe CAEAD_openssl_seal(sealContext!, nonce, plaintext, size, sealed)
         case .ipsecmb:
-            unsafe key.withBytes { unsafe CAEAD_ipsecmb_seal($0, nonce, plaintext, size, sealed) }
-            worked = true
+            worked = unsafe key.withBytes { unsafe CAEAD_ipsecmb_seal($0, nonce, plaintext, size, sealed) }
         }
         precondition(worked)
     }
@@ -127,18 +126,18 @@ private final class RawCipher {
         let worked: Bool
         switch library {
         case .libsodium:
+            unsafe opened.update(from: sealed, count: size + 16)
             worked = unsafe ChaChaPoly.open(
-                sealed, count: size + 16, additionalData: UnsafeRawBufferPointer(start: nil, count: 0), counter: 1,
+                opened, count: size + 16, additionalData: UnsafeRawBufferPointer(start: nil, count: 0), counter: 1,
                 key: key, into: opened)
         case .openssl:
-            worked = unsafe CAEAD_openssl_open(openContext!, nonce, sealed, size, opened)
+            unsafe opened.update(from: sealed, count: size + 16)
+            worked = unsafe CAEAD_openssl_open(openContext!, nonce, opened, size)
         case .ipsecmb:
-            var tag = SIMD16<UInt8>()
-            worked = unsafe withUnsafeMutableBytes(of: &tag) { tag in
-                let expected = unsafe tag.baseAddress!.assumingMemoryBound(to: UInt8.self)
-                unsafe key.withBytes { unsafe CAEAD_ipsecmb_open($0, nonce, sealed, size, opened, expected) }
-                return unsafe constantTimeEqual(expected, sealed + size, count: 16)
-            }
+            unsafe opened.update(from: sealed, count: size + 16)
+            var isAuthentic = false
+            worked =
+                unsafe key.withBytes { unsafe CAEAD_ipsecmb_open($0, nonce, opened, size, &isAuthentic) } && isAuthentic
         }
         precondition(worked)
     }

@@ -11,31 +11,52 @@ package enum AEADLibrary: String, CaseIterable, Sendable {
     /// libIPSec_MB.so.1 on a CPU with AVX-512: twice as fast again.
     case ipsecmb
 
+    /// Whether it is there and gives libsodium's bytes. The first question loads the library.
     package var isAvailable: Bool {
         switch self {
         case .libsodium: true
-        case .openssl: CAEAD_openssl_available()
-        case .ipsecmb: CAEAD_ipsecmb_available()
+        case .openssl: CAEAD_openssl_available() && agreesWithLibsodium()
+        case .ipsecmb: CAEAD_ipsecmb_available() && agreesWithLibsodium()
         }
     }
 
-    /// Chosen once, at start: the fastest that is there, or what WARREN_AEAD names when that is there.
+    /// Chosen once, at start: the fastest that is there, or what WARREN_AEAD names when that is there. Others are not even
+    /// loaded: each would stay in memory.
     package static let chosen: AEADLibrary = {
-        // Each is probed here and nowhere else, under the lock of this initialisation.
-        let available = AEADLibrary.allCases.filter(\.isAvailable)
         if let name = unsafe getenv("WARREN_AEAD"), let wanted = AEADLibrary(rawValue: unsafe String(cString: name)),
-            available.contains(wanted)
+            wanted.isAvailable
         {
             return wanted
         }
-        return available.last ?? .libsodium
+        return AEADLibrary.allCases.reversed().first { $0.isAvailable } ?? .libsodium
     }()
+
+    /// A library that can be replaced under a running system must not be trusted to be what its name says.
+    private func agreesWithLibsodium() -> Bool {
+        let (length, counter) = (1000, UInt64(0x0102_0304_0506_0708))
+        let key = (0..<32).map { UInt8($0) }
+        var outputs: [[UInt8]] = []
+        for library in [AEADLibrary.libsodium, self] {
+            guard let key = try? SecretKey(copying: key) else { return false }
+            var bytes = [UInt8](repeating: 0x5a, count: length + ChaChaPoly.tagSize)
+            let cipher = PacketCipher(key, seals: true, library: library)
+            unsafe bytes.withUnsafeMutableBufferPointer { bytes in
+                guard let start = bytes.baseAddress else { return }
+                unsafe cipher.seal(start, count: length, counter: counter, into: start)
+            }
+            outputs.append(bytes)
+        }
+        // This thread may be none of those that carry packets.
+        CAEAD_ipsecmb_leave()
+        return outputs[0] == outputs[1]
+    }
 }
 
 /// One direction of a session: ChaCha20-Poly1305 (RFC 8439) without additional data, whose nonce is a counter.
 ///
 /// Large packets go to the library that is fastest for them, small ones to libsodium, whose calls cost the least; all give
-/// the same bytes. Owns its key, and wipes it. One thread at a time: a library's context is not shared.
+/// the same bytes. Owns its key, and wipes it. One thread at a time may use one direction; any number of directions may be
+/// used at once by as many threads.
 @safe
 package struct PacketCipher: ~Copyable, @unchecked Sendable {
     // Safe: the context is this value's own, made in init and freed in deinit; used by one thread at a time.
@@ -66,10 +87,13 @@ package struct PacketCipher: ~Copyable, @unchecked Sendable {
         _ plaintext: UnsafePointer<UInt8>?, count: Int, counter: UInt64, into output: UnsafeMutablePointer<UInt8>
     ) {
         if let plaintext = unsafe plaintext {
-            if library == .ipsecmb, count >= Self.ipsecmbBreakEven {
-                unsafe withNonce(counter) { nonce in
-                    unsafe key.withBytes { unsafe CAEAD_ipsecmb_seal($0, nonce, plaintext, count, output) }
-                }
+            if library == .ipsecmb, count >= Self.ipsecmbBreakEven,
+                unsafe withNonce(
+                    counter,
+                    { nonce in
+                        unsafe key.withBytes { unsafe CAEAD_ipsecmb_seal($0, nonce, plaintext, count, output) }
+                    })
+            {
                 return
             }
             if let context = unsafe context, count >= Self.opensslBreakEven,
@@ -98,17 +122,14 @@ package struct PacketCipher: ~Copyable, @unchecked Sendable {
         let length = count - ChaChaPoly.tagSize
         guard length >= 0 else { return false }
         if library == .ipsecmb, length >= Self.ipsecmbBreakEven {
-            var tag = SIMD16<UInt8>()
-            return unsafe withUnsafeMutableBytes(of: &tag) { tag in
-                guard let expected = unsafe tag.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return false }
-                unsafe withNonce(counter) { nonce in
-                    unsafe key.withBytes { unsafe CAEAD_ipsecmb_open($0, nonce, bytes, length, bytes, expected) }
-                }
-                return unsafe constantTimeEqual(expected, bytes + length, count: ChaChaPoly.tagSize)
+            var isAuthentic = false
+            let ran = unsafe withNonce(counter) { nonce in
+                unsafe key.withBytes { unsafe CAEAD_ipsecmb_open($0, nonce, bytes, length, &isAuthentic) }
             }
+            if ran { return isAuthentic }
         }
         if let context = unsafe context, length >= Self.opensslBreakEven {
-            return unsafe withNonce(counter) { unsafe CAEAD_openssl_open(context, $0, bytes, length, bytes) }
+            return unsafe withNonce(counter) { unsafe CAEAD_openssl_open(context, $0, bytes, length) }
         }
         return unsafe ChaChaPoly.open(
             bytes, count: count, additionalData: UnsafeRawBufferPointer(start: nil, count: 0), counter: counter,

@@ -8,7 +8,9 @@ package enum AgentName {
         guard (1...lengthLimit).contains(bytes.count), let first = bytes.first, let last = bytes.last else {
             return false
         }
-        guard isAlphanumeric(first), isAlphanumeric(last), !name.contains("..") else { return false }
+        // Over bytes: `contains` of a string would bring the regular expression engine into every pod.
+        let hasEmptyPart = zip(bytes, bytes.dropFirst()).contains { $0 == UInt8(ascii: ".") && $1 == UInt8(ascii: ".") }
+        guard isAlphanumeric(first), isAlphanumeric(last), !hasEmptyPart else { return false }
         return bytes.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".") }
     }
 

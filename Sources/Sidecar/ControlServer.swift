@@ -1,5 +1,4 @@
 import Control
-import FoundationEssentials
 import Glibc
 import NIOCore
 import NIOPosix
@@ -69,9 +68,7 @@ struct ControlServer {
                 } else {
                     ControlAnswer(error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, leave")
                 }
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.sortedKeys]
-            try await outbound.write(ByteBuffer(bytes: try encoder.encode(result) + [UInt8(ascii: "\n")]))
+            try await outbound.write(ByteBuffer(string: result.json + "\n"))
             return request.map { ($0, result) }
         }
         if let exchange = exchange ?? nil { answered(exchange.request, exchange.answer) }

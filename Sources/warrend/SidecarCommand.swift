@@ -1,54 +1,69 @@
-import ArgumentParser
 import Glibc
 import Logging
 import Sidecar
 
 /// `warrend sidecar`: joins the mesh and carries this pod's packets. Each option can come from the environment, as
 /// WARREN_ and the option's name.
-struct SidecarCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "sidecar", abstract: "Join the mesh and carry this pod's packets, with no privilege at all.")
+enum SidecarCommand {
+    static let usage = Arguments.Usage(
+        command: "warrend sidecar", overview: "Join the mesh and carry this pod's packets, with no privilege at all.",
+        operands: [],
+        options: [
+            option(
+                "token-file", "FILE", fallback: "/run/warren/token",
+                help: "A file with the join token. Needed once; a restart with the same state folder does without it."),
+            option("name", "NAME", help: "This agent's name; by default what the token's pattern gives."),
+            option(
+                "state-dir", "FOLDER", fallback: "/run/warren/state",
+                help: "A 0700 folder of this user, on tmpfs: the identity key lives there."),
+            option("interface", "NAME", fallback: "warren0", help: "The TUN interface that warren-cni made."),
+            option(
+                "control", "PATH", fallback: "/run/warren/control.sock", help: "The socket of the local API."),
+            option("port", "PORT", fallback: "0", help: "The UDP port to use; 0 for any."),
+            option(
+                "require", "PEER",
+                help: "A peer whose handshake must be verified before this agent is ready. May be repeated."),
+            option(
+                "log-level", "LEVEL", fallback: "info",
+                help: "trace, debug, info, notice, warning, error or critical."),
+        ])
 
-    @Option(help: "A file with the join token. Needed once; a restart with the same state folder does without it.")
-    var tokenFile: String = Environment.value("TOKEN_FILE", default: "/run/warren/token")
-    @Option(help: "This agent's name; by default what the token's pattern gives.")
-    var name: String = Environment.value("NAME", default: "")
-    @Option(help: "A 0700 folder of this user, on tmpfs: the identity key lives there.")
-    var stateDir: String = Environment.value("STATE_DIR", default: "/run/warren/state")
-    @Option(help: "The TUN interface that warren-cni made.")
-    var interface: String = Environment.value("INTERFACE", default: "warren0")
-    @Option(help: "The socket of the local API.")
-    var control: String = Environment.value("CONTROL", default: "/run/warren/control.sock")
-    @Option(help: "The UDP port to use; 0 for any.")
-    var port: UInt16 = UInt16(Environment.value("PORT", default: "0")) ?? 0
-    @Option(help: "A peer whose handshake must be verified before this agent is ready. May be repeated.")
-    var require: [String] = Environment.value("REQUIRE", default: "").split(separator: ",").map(String.init)
-    @Option(help: "trace, debug, info, notice, warning, error or critical.")
-    var logLevel: String = Environment.value("LOG_LEVEL", default: "info")
-
-    func run() async throws {
-        guard let level = Logger.Level(rawValue: logLevel) else {
-            throw ValidationError("--log-level \(logLevel): not a level; see --help")
+    static func configuration(
+        _ arguments: Arguments
+    ) throws(Arguments.Failure) -> (sidecar: SidecarConfiguration, level: Logger.Level) {
+        guard let level = Logger.Level(rawValue: arguments.value("log-level")) else {
+            throw arguments.failure("--log-level \(arguments.value("log-level")): not a level")
         }
+        guard let port = UInt16(arguments.value("port")) else {
+            throw arguments.failure("--port \(arguments.value("port")): not a port")
+        }
+        let sidecar = SidecarConfiguration(
+            tokenFile: arguments.value("token-file"), name: arguments.value("name"),
+            stateFolder: arguments.value("state-dir"), interface: arguments.value("interface"),
+            controlSocket: arguments.value("control"), port: port, requiredPeers: arguments.list("require"))
+        return (sidecar, level)
+    }
+
+    /// The exit status, once it has ended.
+    @concurrent static func run(_ configuration: SidecarConfiguration, _ level: Logger.Level) async -> Int32 {
         LoggingSystem.bootstrap(StreamLogHandler.standardError)
         var logger = Logger(label: "warrend")
         logger.logLevel = level
-        let configuration = SidecarConfiguration(
-            tokenFile: tokenFile, name: name, stateFolder: stateDir, interface: interface, controlSocket: control,
-            port: port, requiredPeers: require)
         do {
             try await Sidecar.Agent(configuration, logger: logger).run()
-        } catch let error as SidecarError {
+            return 0
+        } catch {
             logger.critical("\(error)")
-            throw ExitCode(1)
+            return 1
         }
     }
-}
 
-/// Defaults from the environment, so that a pod can be configured without arguments.
-enum Environment {
-    static func value(_ name: String, default fallback: String) -> String {
-        guard let value = unsafe getenv("WARREN_\(name)") else { return fallback }
-        return unsafe String(cString: value)
+    /// With a default from the environment, so that a pod can be configured without arguments.
+    private static func option(
+        _ name: String, _ value: String, fallback: String = "", help: String
+    ) -> Arguments.Option {
+        let variable = "WARREN_" + String(name.uppercased().map { $0 == "-" ? "_" : $0 })
+        let set = unsafe getenv(variable).map { unsafe String(cString: $0) }
+        return Arguments.Option(name, value, fallback: set ?? fallback, help: help)
     }
 }

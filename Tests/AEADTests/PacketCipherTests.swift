@@ -1,5 +1,7 @@
 import AEAD
+import Glibc
 import Sodium
+import Synchronization
 import Testing
 
 @Suite struct PacketCipherTests {
@@ -44,6 +46,33 @@ import Testing
         #expect(try open(sealed, key, 5, library) != nil)
     }
 
+    @Test(arguments: AEADLibrary.allCases)
+    func `nothing of a forged packet is left`(_ library: AEADLibrary) throws {
+        try Libsodium.initialize()
+        guard library.isAvailable else { return #expect(library != .libsodium) }
+        let key = Libsodium.randomBytes(32)
+        let plaintext = Libsodium.randomBytes(1420)
+        var bytes = try seal(plaintext, key, 9, library)
+        bytes[3] ^= 1
+        let cipher = PacketCipher(try SecretKey(copying: key), seals: false, library: library)
+        let isAuthentic = unsafe bytes.withUnsafeMutableBufferPointer {
+            unsafe cipher.open($0.baseAddress!, count: $0.count, counter: 9)
+        }
+        #expect(!isAuthentic)
+        #expect(zip(bytes, plaintext).filter { $0 == $1 }.count < 30, "no more than chance has it")
+    }
+
+    /// Sessions of their own, as the packet threads have them: what they share is the library.
+    @Test(arguments: AEADLibrary.allCases)
+    func `threads that seal and open at once don't disturb each other`(_ library: AEADLibrary) async throws {
+        try Libsodium.initialize()
+        guard library.isAvailable else { return #expect(library != .libsodium) }
+        let threads = try (0..<4).map { _ in try PacketThread(library) }
+        var rounds: [Int] = []
+        for thread in threads { rounds.append(thread.join()) }
+        #expect(rounds == [Int](repeating: PacketThread.rounds, count: threads.count))
+    }
+
     private func seal(_ plaintext: [UInt8], _ key: [UInt8], _ counter: UInt64, _ library: AEADLibrary) throws -> [UInt8]
     {
         let cipher = PacketCipher(try SecretKey(copying: key), seals: true, library: library)
@@ -63,5 +92,62 @@ import Testing
             unsafe cipher.open($0.baseAddress!, count: $0.count, counter: counter)
         }
         return isAuthentic ? Array(bytes.dropLast(16)) : nil
+    }
+}
+
+/// A thread that seals packets, opens them and compares them with libsodium's.
+private final class PacketThread: Sendable {
+    static let rounds = 2000
+    private let library: AEADLibrary
+    private let key: [UInt8]
+    private let equal = Atomic<Int>(0)
+    private let handle = Mutex<pthread_t?>(nil)
+
+    init(_ library: AEADLibrary) throws {
+        self.library = library
+        key = Libsodium.randomBytes(32)
+        var started = pthread_t()
+        let own = unsafe Unmanaged.passRetained(self).toOpaque()
+        let status = unsafe pthread_create(
+            &started, nil,
+            { own in
+                unsafe Unmanaged<PacketThread>.fromOpaque(own!).takeRetainedValue().run()
+                return nil
+            }, own)
+        try #require(status == 0)
+        handle.withLock { $0 = started }
+    }
+
+    /// Rounds that went well.
+    func join() -> Int {
+        if let started = handle.withLock({ $0 }) { pthread_join(started, nil) }
+        return equal.load(ordering: .acquiring)
+    }
+
+    private func run() {
+        guard let sealKey = try? SecretKey(copying: key), let openKey = try? SecretKey(copying: key),
+            let referenceKey = try? SecretKey(copying: key)
+        else { return }
+        let sealing = PacketCipher(sealKey, seals: true, library: library)
+        let opening = PacketCipher(openKey, seals: false, library: library)
+        let reference = PacketCipher(referenceKey, seals: true, library: .libsodium)
+        for round in 0..<Self.rounds {
+            let plaintext = [UInt8](repeating: key[round % 32], count: 16 + round * 7 % 1405)
+            var bytes = [plaintext + [UInt8](repeating: 0, count: 16), plaintext + [UInt8](repeating: 0, count: 16)]
+            unsafe bytes[0].withUnsafeMutableBufferPointer {
+                unsafe sealing.seal(
+                    $0.baseAddress!, count: plaintext.count, counter: UInt64(round), into: $0.baseAddress!)
+            }
+            unsafe bytes[1].withUnsafeMutableBufferPointer {
+                unsafe reference.seal(
+                    $0.baseAddress!, count: plaintext.count, counter: UInt64(round), into: $0.baseAddress!)
+            }
+            guard bytes[0] == bytes[1] else { return }
+            let isAuthentic = unsafe bytes[0].withUnsafeMutableBufferPointer {
+                unsafe opening.open($0.baseAddress!, count: $0.count, counter: UInt64(round))
+            }
+            guard isAuthentic, bytes[0].dropLast(16).elementsEqual(plaintext) else { return }
+            equal.add(1, ordering: .releasing)
+        }
     }
 }

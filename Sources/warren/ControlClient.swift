@@ -1,13 +1,14 @@
+import Control
 import FoundationEssentials
-package import Linux
+import Linux
 
 /// Asks a sidecar's local API one question: a line out, one JSON object back, over a Unix socket. Blocks for at most 10 s.
-package struct ControlClient {
-    package enum Failure: Error, CustomStringConvertible {
+struct ControlClient {
+    enum Failure: Error, CustomStringConvertible {
         case unreachable(SystemError)
         case malformedAnswer(path: String)
 
-        package var description: String {
+        var description: String {
             switch self {
             case .unreachable(let error):
                 "ask the sidecar: \(error); is warrend running, and is --control the path that it was given?"
@@ -18,9 +19,9 @@ package struct ControlClient {
 
     private let path: String
 
-    package init(path: String) { self.path = path }
+    init(path: String) { self.path = path }
 
-    package func ask(_ request: ControlRequest) throws(Failure) -> ControlAnswer {
+    func ask(_ request: ControlRequest) throws(Failure) -> ControlAnswer {
         let bytes: [UInt8]
         do {
             let socket = try UnixSocket.connect(path: path)

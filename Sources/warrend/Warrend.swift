@@ -1,9 +1,0 @@
-import ArgumentParser
-
-/// The tunnel's program: a pod's sidecar, or a userspace WireGuard interface.
-struct Warrend: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "warrend",
-        abstract: "Private encrypted addresses for agents: the sidecar, and a drop-in userspace WireGuard.",
-        subcommands: [SidecarCommand.self, WireGuardCommand.self])
-}
