@@ -141,7 +141,8 @@ final class AgentRun: Sendable {
             logger.info(
                 """
                 tunnel on UDP port \(core.port); TUN offloads \(core.offloads), UDP receive offload \
-                \(core.hasReceiveOffload ? "on" : "off"), packets sealed by \(AEADLibrary.chosen)
+                \(core.hasReceiveOffload ? "on" : "off"), packets sealed by \(AEADLibrary.chosen) \
+                on \(TunnelThread<Peering>.packetThreads) thread(s)
                 """)
             return (try TunnelThread(core, peering), publicKey)
         } catch { throw .device("start the tunnel: \(error)") }
