@@ -60,6 +60,13 @@ enum DeviceConfiguration {
 
     // MARK: set=1
 
+    /// Whether `key` is the device's private key.
+    private static func isCurrent(_ key: [UInt8], _ core: borrowing TunnelCore) -> Bool {
+        guard var current = core.device.exportPrivateKey() else { return false }
+        defer { unsafe current.withUnsafeMutableBytes { unsafe wipe($0) } }
+        return constantTimeEqual(current.span, key.span)
+    }
+
     private static func apply(
         _ change: ConfigurationRequest.DeviceChange, _ core: inout TunnelCore
     ) throws(Errno) {
@@ -70,8 +77,11 @@ enum DeviceConfiguration {
                 bytes[0] &= 248
                 bytes[31] = bytes[31] & 127 | 64
             }
-            let key = try secret(bytes)
-            core.device.setPrivateKey(consume key)
+            // The same key again changes nothing, as in the kernel: `wg syncconf` must not cost the sessions.
+            if !isCurrent(bytes, core) {
+                let key = try secret(bytes)
+                core.device.setPrivateKey(consume key)
+            }
         }
         if let port = change.listenPort, port != core.port || port == 0 {
             do { try core.bind(port: port) } catch { throw Errno(EADDRINUSE) }

@@ -69,6 +69,7 @@ extension Interoperability {
                 try ours.home.run("wg", "syncconf", ours.interface, file)
                 #expect(try ours.peer().latestHandshake == handshake, "syncconf keeps the session")
                 #expect(try !isLost(ours, other))
+                #expect(try ours.peer().latestHandshake == handshake, "and packets need no other")
                 let stranger = try Keys()
                 let addition = try ours.file(
                     "add", "[Peer]\nPublicKey = \(stranger.publicKey)\nAllowedIPs = 10.77.0.0/16\n")
