@@ -7,6 +7,8 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 _Static_assert(sizeof(CLinux_mmsghdr) == sizeof(struct mmsghdr), "mmsghdr layout");
@@ -53,4 +55,19 @@ int CLinux_gettid(void) { return gettid(); }
 int CLinux_usable_processors(void) {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+}
+
+int CLinux_set_time_slice(uint64_t nanoseconds) {
+    // struct sched_attr of the first version (linux/sched/types.h), which Debian 12's glibc does not declare.
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attributes = {.size = 48, .runtime = nanoseconds};
+    _Static_assert(sizeof attributes == 48, "layout of sched_attr");
+    // Nothing else changes: the calling thread's nice value is kept.
+    attributes.nice = getpriority(PRIO_PROCESS, 0);
+    return (int)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }

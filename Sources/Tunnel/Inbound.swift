@@ -38,7 +38,10 @@ struct Inbound: ~Copyable {
             let before = taken
             for index in 0..<count {
                 guard var message = receiving.message(index) else { continue }
-                if index == 0, let arrival = message.arrival { delay.note(waited(since: arrival), now: now) }
+                if index == 0, let arrival = message.arrival {
+                    // One message alone has waited for this thread, and no queue behind another.
+                    delay.note(isBulk && count > 1 ? waited(since: arrival) : .zero, now: now)
+                }
                 unsafe taken &+= message.bytes.count &+ 256
                 let path = Path.direct(socket: socket, message.source)
                 while let datagram = unsafe message.next() { unsafe received(datagram, from: path, now) }

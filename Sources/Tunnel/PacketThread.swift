@@ -10,7 +10,7 @@ import WireGuard
 /// It looks at what the control thread publishes only within a turn, and waits between turns. The control thread adds and
 /// removes sockets while it runs.
 final class PacketThread: @unchecked Sendable {
-    // Safe: `outbound`, `inbound`, `awaited` and `isPaused` are touched only in `run`, by its one thread.
+    // Safe: `outbound`, `inbound`, `pace`, `awaited` and `isPaused` are touched only in `run`, by its one thread.
     enum Direction { case outbound, inbound, both }
 
     private enum Token {
@@ -27,6 +27,7 @@ final class PacketThread: @unchecked Sendable {
     private let ending: EventFD
     private let isEnding = Atomic(false)
     private let failure = Mutex<SystemError?>(nil)
+    private var pace = ThreadPace()
     /// Whether the TUN is left unread until a socket takes more.
     private var isPaused = false
     /// The socket whose room is waited for, and its descriptor.
@@ -76,10 +77,13 @@ final class PacketThread: @unchecked Sendable {
     /// Moves packets until `end`, or until the TUN device is gone.
     func run() {
         let events = EpollEvents()
+        pace.begin(now: .now())
         do {
             while !isEnding.load(ordering: .acquiring) {
                 let count = try epoll.wait(into: events, timeout: nil)
-                try turn(events, count)
+                let now = MonotonicTime.now()
+                try turn(events, count, now)
+                pace.turned(now: now)
             }
         } catch {
             failure.withLock { $0 = error }
@@ -87,14 +91,13 @@ final class PacketThread: @unchecked Sendable {
         }
     }
 
-    private func turn(_ events: borrowing EpollEvents, _ count: Int) throws(SystemError) {
+    private func turn(_ events: borrowing EpollEvents, _ count: Int, _ now: MonotonicTime) throws(SystemError) {
         if direction != .inbound { io.plane.reclaimer.outbound.begin() }
         if direction != .outbound { io.plane.reclaimer.inbound.begin() }
         defer {
             if direction != .inbound { io.plane.reclaimer.outbound.end() }
             if direction != .outbound { io.plane.reclaimer.inbound.end() }
         }
-        let now = MonotonicTime.now()
         for index in 0..<count {
             let event = events[index]
             switch event.token {

@@ -8,7 +8,7 @@ import Timing
 /// empties now and then however long it is in between. One thread.
 struct QueueDelay {
     /// The mean wait to keep below.
-    static let target = Interval.nanoseconds(400_000)
+    static let target = Interval.nanoseconds(200_000)
     /// The time that the mean is of, and at first the time between two losses.
     static let interval = Interval.milliseconds(100)
     /// What is large: a bulk transfer's, and no acknowledgement, question or answer. In bytes.

@@ -73,3 +73,7 @@ int CLinux_gettid(void);
 
 // _GNU_SOURCE and a macro: the count of sched_getaffinity(2) for this process, or 0.
 int CLinux_usable_processors(void);
+
+// Variadic and without a wrapper in glibc: sched_setattr(2) on the calling thread, SCHED_OTHER with a time slice in
+// nanoseconds (0: the system's; since Linux 6.12).
+int CLinux_set_time_slice(uint64_t nanoseconds);
