@@ -120,7 +120,7 @@ let full: [Target] = [
             "Addressing",
             "Timing", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, grdb, logging,
         ]),
-    program("warrend", ["Sidecar", "Tunnel", "Linux", logging], linking: packedRelocations),
+    program("warrend", ["Sidecar", "Tunnel", "Linux", "CLinux", logging], linking: packedRelocations),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),

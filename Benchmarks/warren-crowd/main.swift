@@ -12,13 +12,28 @@ import Timing
 // their connections. Prints how many there are. TOKEN is a file; the prefix is in WARREN_CROWD_PREFIX.
 struct Failure: Error { let text: String }
 
+extension DirectoryError {
+    fileprivate var isRefusal: Bool { if case .refused = self { true } else { false } }
+}
+
 @Sendable func join(_ number: UInt64, token: String, prefix: IPv6Address) async throws {
     let token = try JoinToken(token)
     var random = SecureRandom()
     let identity = Identity(try Ed25519.PrivateKey())
     let address = IPAddress.v6(IPv6Address(high: prefix.high, low: number))
-    let admission = try await AuthorityClient(token: token)
-        .join(secret: token.secret, identity: identity, name: "crowd-\(number)", addresses: [address])
+    let client = try AuthorityClient(token: token)
+    var admitted: AuthorityClient.Admission?
+    // A hub that is in a hurry closes what is too much for it.
+    for attempt in 0..<10 where admitted == nil {
+        do throws(DirectoryError) {
+            admitted = try await client.join(
+                secret: token.secret, identity: identity, name: "crowd-\(number)", addresses: [address])
+        } catch {
+            guard attempt < 9, !error.isRefusal else { throw error }
+        }
+        if admitted == nil { try await Task.sleep(nanoseconds: 200_000_000) }
+    }
+    guard let admission = admitted else { throw Failure(text: "crowd-\(number): the hub did not answer") }
     let wall = WallTime.now()
     let expires = WallTime(seconds: wall.seconds + Credential.lifetime)
     let key = X25519.publicKey(of: try SecretKey(using: &random))
