@@ -79,7 +79,9 @@ package struct Call: Equatable, Sendable {
 
     /// Nil for what `encode` does not write. Candidates of an unknown kind or family are left out.
     init?(decoding bytes: ArraySlice<UInt8>) {
-        guard bytes.count >= Self.fixedSize, let behavior = NATBehavior(decoding: bytes.dropFirst(3)) else { return nil }
+        guard bytes.count >= Self.fixedSize, let behavior = NATBehavior(decoding: bytes.dropFirst(3)) else {
+            return nil
+        }
         let flags = Flags(rawValue: bytes[bytes.startIndex])
         self.flags = flags.subtracting(.hasOpened)
         relayMilliseconds = bytes.bigEndian16(at: 1)

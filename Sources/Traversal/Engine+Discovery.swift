@@ -140,7 +140,9 @@ extension Engine {
         if !request.server.address.isIPv6 {
             discovery.liveServer = request.server
             discovery.confirmed = now
-            if let other = answer.otherAddress, discovery.otherAddress == nil { learn(other, of: request.server, now: now) }
+            if let other = answer.otherAddress, discovery.otherAddress == nil {
+                learn(other, of: request.server, now: now)
+            }
         }
         if request.socket.isHome { candidatesChanged(now: now) }
         judgeHome(isComplete: true, now: now)
@@ -166,7 +168,8 @@ extension Engine {
     private mutating func noteRefresh(_ answer: BindingRequests.Answer, now: MonotonicTime) {
         discovery.confirmed = now
         let known = discovery.samples.samples.filter { $0.socket == .homeIPv4 }.map(\.mapped)
-        let isKnown = behavior.hasManyMappings
+        let isKnown =
+            behavior.hasManyMappings
             ? known.contains { $0.address == answer.mapped.address } : known.contains(answer.mapped)
         if !isKnown { networkChanged(now: now) }
     }

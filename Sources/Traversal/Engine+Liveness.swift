@@ -32,8 +32,11 @@ extension Engine {
         if peer.direct?.route == route {
             if peer.degradedSince != nil { directAnswered(peer, now: now) }
             noteTraffic(peer, on: .direct(route), now: now)
-        } else if ledger.mayUse(socket, id), peer.callBudget.take(1, limit: Limits.calls, now: now) {
-            check(peer, .peerReflexive, route, now: now)
+        } else if ledger.mayUse(socket, id) {
+            let asked = peer.remotes.first { $0.route == route }?.lastPing
+            if asked.map({ now.since($0) >= .milliseconds(200) }) ?? true {
+                check(peer, .peerReflexive, route, now: now)
+            }
         }
         touch(peer)
     }
@@ -140,6 +143,17 @@ extension Engine {
             peer.relayIndex = index
             peer.trust()
             publish(peer)
+        }
+    }
+
+    /// Our network may have changed: every direct path in use is asked, as if data had waited for an answer.
+    mutating func suspectAll(now: MonotonicTime) {
+        for peer in peers.values {
+            guard let direct = peer.direct, peer.degradedSince == nil, peer.isActive(now) else { continue }
+            ping(peer, .direct(direct.route), now: now)
+            peer.awaitingSince = peer.awaitingSince ?? now
+            peer.nextWatch = min(peer.nextWatch, now + Limits.suspectSpacing)
+            touch(peer)
         }
     }
 

@@ -30,6 +30,7 @@ extension Engine {
             targets = Array(targets.prefix(1))
             if let last = peer.lastLargeSpray, now.since(last) < Limits.largeSpraySpacing { return }
         }
+        // A peer that names somebody else's address as its own gets no more sent there than a spray may.
         targets.removeAll { configuration.policy.refuses($0) || $0.address.isPrivate }
         guard !targets.isEmpty else { return }
         let isSequential = opening.kind == .sequential
@@ -39,11 +40,14 @@ extension Engine {
         switch (opening.kind, behavior.allocation) {
         case (.sequential, .sequential(let step)): kind = .sequential(step: step)
         case (.block(let ports), _): kind = .block(ports)
-        case (.random, _):
-            kind = .random
-            peer.lastLargeSpray = now
+        case (.random, _): kind = .random
         default: return
         }
+        let packets = count * targets.count
+        guard packets <= Limits.sprayProbes, kind != .random || budget.begin(to: targets[0].address, now: now),
+            peer.sprayBudget.take(UInt64(packets), limit: Limits.pairSpray, now: now), budget.take(packets, now: now)
+        else { return counters.overBudget += 1 }
+        if kind == .random { peer.lastLargeSpray = now }
         begin(kind, peer, sockets: count, targets: targets, now: now)
     }
 
@@ -206,7 +210,8 @@ extension Engine {
     /// Both NATs have one mapping and nothing came through: an entry that a stranger made, or a packet that was too early,
     /// has taken our port. A fresh one is free.
     mutating func suspectRemapping(_ peer: PeerState, now: MonotonicTime) {
-        guard configuration.allowsGuessing, peer.needsDirect, peer.opening == nil, behavior.hasOneMapping, peer.behavior.hasOneMapping,
+        guard configuration.allowsGuessing, peer.needsDirect, peer.opening == nil, behavior.hasOneMapping,
+            peer.behavior.hasOneMapping,
             behavior.mapping == .endpointIndependent || peer.behavior.mapping == .endpointIndependent,
             ledger.available > 0
         else { return }

@@ -144,7 +144,8 @@ extension Engine {
         guard let roundTrip = remote.roundTrip, adopt(remote.route.socket, for: peer, now: now) else { return }
         let old = peer.direct
         peer.direct = PeerState.Direct(
-            route: remote.route, tier: remote.tier, roundTrip: roundTrip, established: now, heard: now, lastTraffic: now)
+            route: remote.route, tier: remote.tier, roundTrip: roundTrip, established: now, heard: now, lastTraffic: now
+        )
         peer.degradedSince = nil
         peer.nextRescue = .never
         peer.trust()

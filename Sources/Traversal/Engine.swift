@@ -117,6 +117,7 @@ package struct Engine: ~Copyable {
     package mutating func setLocalCandidates(_ candidates: [Candidate], now: MonotonicTime) {
         guard candidates != hostCandidates else { return }
         hostCandidates = candidates
+        suspectAll(now: now)
         networkChanged(now: now)
         candidatesChanged(now: now)
     }

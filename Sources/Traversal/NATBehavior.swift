@@ -38,7 +38,7 @@ package struct NATBehavior: Hashable, Sendable {
         case rewritten
         /// The one after the last, by this step.
         case sequential(step: UInt16)
-        /// Any of a few.
+        /// Any of a few, 2,048 at most.
         case block(ClosedRange<UInt16>)
         /// Any.
         case random
@@ -73,6 +73,7 @@ package struct NATBehavior: Hashable, Sendable {
     package var filtersByPort: Bool { filtering == .addressAndPortDependent || filtering == .unknown }
 
     static let wireSize = 8
+    static let largestBlock: UInt16 = 2048
 
     func encode(into bytes: inout [UInt8]) {
         let (kind, first, second): (UInt8, UInt16, UInt16) =
@@ -101,7 +102,7 @@ package struct NATBehavior: Hashable, Sendable {
             case 1: .preserving
             case 2: .rewritten
             case 3 where first > 0: .sequential(step: first)
-            case 4 where first > 0 && first <= second: .block(first...second)
+            case 4 where first > 0 && first <= second && second - first < Self.largestBlock: .block(first...second)
             case 5: .random
             default: .unknown
             }

@@ -21,8 +21,8 @@ final class PeerState {
             self.route = route
         }
 
-        /// Lower is better: the same network, IPv6, IPv4.
-        var tier: Int { kind == .host || route.remote.address.isPrivate ? 0 : route.remote.address.isIPv6 ? 1 : 2 }
+        /// Lower is better: a private network that both are in, IPv6, IPv4.
+        var tier: Int { route.remote.address.isPrivate ? 0 : route.remote.address.isIPv6 ? 1 : 2 }
     }
 
     struct Ping {
@@ -163,7 +163,8 @@ final class PeerState {
         remotes = known.filter { $0.route == direct?.route }
         var refused = 0
         for remote in named where !remotes.contains(where: { $0.route == remote.route }) {
-            if let old = known.first(where: { $0.route == remote.route }) {
+            if var old = known.first(where: { $0.route == remote.route }) {
+                old.kind = remote.kind
                 remotes.append(old)
             } else if remotes.count < Limits.candidates, namingBudget.take(10, limit: Limits.naming, now: now) {
                 remotes.append(remote)
@@ -175,8 +176,10 @@ final class PeerState {
         remotes += others.filter { $0.roundTrip != nil || $0.kind == .peerReflexive }.suffix(
             max(Limits.candidates - remotes.count, 0))
         // Places that could not be replaced yet are still the best there is.
-        if refused > 0 { remotes += others.filter { old in !remotes.contains { $0.route == old.route } }.suffix(
-            max(Limits.candidates - remotes.count, 0)) }
+        if refused > 0 {
+            remotes += others.filter { old in !remotes.contains { $0.route == old.route } }.suffix(
+                max(Limits.candidates - remotes.count, 0))
+        }
         return refused
     }
 

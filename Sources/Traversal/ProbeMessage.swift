@@ -6,7 +6,7 @@ package import Addressing
 /// ping      1, transaction (8), zeros to 28 bytes or more
 /// pong      2, transaction (8), the endpoint that the ping was seen from (19)
 /// call      3, see `Call`
-/// remind    4, transaction (8), seconds (2), zeros to 28 bytes
+/// remind    4, transaction (8), seconds (2), zeros to 88 bytes: it has two answers
 /// keepalive 5, transaction (8): one way; that of a `remind` when it is what was asked for
 /// ```
 package enum ProbeMessage: Equatable, Sendable {
@@ -20,6 +20,7 @@ package enum ProbeMessage: Equatable, Sendable {
     case keepalive(transaction: UInt64)
 
     static let pingSize = 28
+    static let remindSize = 88
 
     package func encode() -> [UInt8] {
         var bytes: [UInt8] = []
@@ -40,7 +41,7 @@ package enum ProbeMessage: Equatable, Sendable {
             bytes.append(4)
             bytes.append(bigEndian: transaction)
             bytes.append(bigEndian: seconds)
-            bytes.append(contentsOf: repeatElement(0, count: Self.pingSize - bytes.count))
+            bytes.append(contentsOf: repeatElement(0, count: Self.remindSize - bytes.count))
         case .keepalive(let transaction):
             bytes.append(5)
             bytes.append(bigEndian: transaction)
@@ -61,7 +62,7 @@ package enum ProbeMessage: Equatable, Sendable {
         case 3:
             guard let call = Call(decoding: rest) else { return nil }
             self = .call(call)
-        case 4 where bytes.count >= Self.pingSize:
+        case 4 where bytes.count >= Self.remindSize:
             self = .remind(transaction: rest.bigEndian64(at: 0), seconds: rest.bigEndian16(at: 8))
         case 5 where bytes.count >= 9: self = .keepalive(transaction: rest.bigEndian64(at: 0))
         default: return nil

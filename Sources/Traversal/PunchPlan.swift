@@ -82,7 +82,8 @@ struct PunchPlan: Equatable {
         if localIsOpen || remoteIsOpen {
             // Whatever port the other comes from, one whose filter looks at addresses only lets it in.
             let isOpener =
-                localIsOpen && remoteIsOpen ? (effort(local), isLower ? 0 : 1) < (effort(remote), isLower ? 1 : 0) : localIsOpen
+                localIsOpen && remoteIsOpen
+                ? (effort(local), isLower ? 0 : 1) < (effort(remote), isLower ? 1 : 0) : localIsOpen
             return isOpener ? opens(local, .reflexive) : .sprays(Spray(sockets: 1, tellsNextPort: false))
         }
         switch (local.allocation, remote.allocation) {

@@ -11,7 +11,8 @@ package struct RoundTrip: Equatable, Sendable {
     }
 
     package mutating func add(_ sample: Interval) {
-        let difference = sample > smoothed ? sample.nanoseconds - smoothed.nanoseconds : smoothed.nanoseconds - sample.nanoseconds
+        let difference =
+            sample > smoothed ? sample.nanoseconds - smoothed.nanoseconds : smoothed.nanoseconds - sample.nanoseconds
         deviation = .nanoseconds(deviation.nanoseconds - deviation.nanoseconds / 4 + difference / 4)
         smoothed = .nanoseconds(smoothed.nanoseconds - smoothed.nanoseconds / 8 + sample.nanoseconds / 8)
     }

@@ -40,14 +40,15 @@ struct SprayState {
 
     var total: Int { min(Int(opened.count) * sockets.count * passes, Limits.sprayProbes) }
 
-    /// Where probe `number` goes; nil where there is no such port.
+    /// Where probe `number` goes; nil where there is no such port, or one that NATs do not give.
     func route(_ number: Int) -> Route? {
         let count = Int(opened.count)
         let position = number / sockets.count % count
         let place = (offset + position * stride) % count
-        return UInt16(exactly: Int(opened.first.port) + place * Int(opened.step)).map {
-            Route(sockets[number % sockets.count], Endpoint(opened.first.address, port: $0))
+        guard let port = UInt16(exactly: Int(opened.first.port) + place * Int(opened.step)), port >= 1024 else {
+            return nil
         }
+        return Route(sockets[number % sockets.count], Endpoint(opened.first.address, port: port))
     }
 
     private static func commonDivisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : commonDivisor(b, a % b) }

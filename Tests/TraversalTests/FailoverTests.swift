@@ -19,9 +19,10 @@ import Timing
         case roamed
     }
 
-    @Test(arguments: zip(
-        [Fault.directKilled, .relayKilled, .rebooted, .redialled, .roamed],
-        [Interval.seconds(1), .milliseconds(1500), .seconds(2), .seconds(2), .seconds(2)]))
+    @Test(
+        arguments: zip(
+            [Fault.directKilled, .relayKilled, .rebooted, .redialled, .roamed],
+            [Interval.seconds(1), .milliseconds(1500), .seconds(2), .seconds(2), .seconds(2)]))
     func `data flows again in time`(_ fault: Fault, _ limit: Interval) throws {
         let parts = try inParallel(4) { part in
             try (0..<Trials.of(250)).map { number in

@@ -26,7 +26,7 @@ import Timing
 
     @Test func `random ports against port-restricted take at most 1,100 probes and 1.5 s`() throws {
         let cells = try inParallel(4) { part in
-            let trials = Trials.of(300)
+            let trials = Trials.of(500)
             return try (0..<trials).map { number in
                 let seed = SeededRandom.hash(UInt64(number), UInt64(part), 64)
                 var trial = try PairTrial(.random, part % 2 == 0 ? .eimAPDF : .rewritten, seed: seed)

@@ -14,6 +14,9 @@ final class SimulatedAgent {
         var access = Interval.milliseconds(20)
         var hasIPv6 = false
         var maximumPacket = 1400
+        /// Behind the same NATs as that agent, and in one network with it unless `isIsolated`.
+        var neighbour: Int?
+        var isIsolated = false
     }
 
     unowned let world: World
@@ -25,6 +28,7 @@ final class SimulatedAgent {
     let isUDPBlocked: Bool
     /// From the inside out.
     private(set) var chain: [SimulatedNAT] = []
+    private let isIsolated: Bool
     private(set) var inside: UInt64
     private(set) var homePort: UInt16
     let insideIPv6: UInt64?
@@ -68,9 +72,12 @@ final class SimulatedAgent {
         var random = SeededRandom(seed: seed)
         let number = UInt64(index)
         homePort = UInt16(random.between(20000, 60000))
-        inside = plan.chain.isEmpty ? 0xc633_6400 + number + 1 : 0x0a00_0000 + (number + 1) << 16 + 2
+        inside =
+            plan.chain.isEmpty && plan.neighbour == nil
+            ? 0xc633_6400 + number + 1 : 0x0a00_0000 + (number + 1) << 16 + 2
         insideIPv6 = plan.hasIPv6 ? SimulatedAddress.isIPv6 | (number + 1) << 8 : nil
-        firewallIPv6 = plan.hasIPv6
+        firewallIPv6 =
+            plan.hasIPv6
             ? SimulatedNAT(SimulatedNAT.Kind(translates: false), external: 0, seed: random.next()) : nil
         var configuration = Engine.Configuration(policy: TargetPolicy(meshRanges: []))
         configuration.hasIPv6 = plan.hasIPv6
@@ -79,7 +86,9 @@ final class SimulatedAgent {
         configuration.maximumPacket = plan.maximumPacket
         engine = Engine(localID: id, configuration, random: SeededRandom(seed: random.next()), now: world.now)
         relayStates = world.relays.map { _ in .greeting }
-        for (level, kind) in plan.chain.enumerated() {
+        isIsolated = plan.isIsolated
+        if let neighbour = plan.neighbour { chain = world.agents[neighbour].chain }
+        for (level, kind) in plan.chain.enumerated() where plan.neighbour == nil {
             let isLast = level == plan.chain.count - 1
             let external = isLast ? 0xc633_0000 + number << 4 : 0x6440_0000 + (number + 1) << 8
             chain.append(SimulatedNAT(kind, external: external, seed: random.next()))
@@ -127,7 +136,9 @@ final class SimulatedAgent {
 
     /// A packet of the peer's home socket reaches our NAT before we have sent one.
     func poison(from peer: SimulatedAgent) {
-        guard let nat = chain.last, let own = engine.reflexive.first, let other = peer.engine.reflexive.first else { return }
+        guard let nat = chain.last, let own = engine.reflexive.first, let other = peer.engine.reflexive.first else {
+            return
+        }
         _ = nat.inbound(SimulatedAddress(own), from: SimulatedAddress(other), now: world.now)
     }
 
@@ -171,7 +182,8 @@ final class SimulatedAgent {
     private func perform(_ action: Engine.Action) {
         switch action {
         case .send(let bytes, let route, let options):
-            if checksNonces, bytes.count > 24, bytes[0] == ProbeSeal.type, !nonces.insert(Array(bytes[..<24])).inserted {
+            if checksNonces, bytes.count > 24, bytes[0] == ProbeSeal.type, !nonces.insert(Array(bytes[..<24])).inserted
+            {
                 nonceReuses += 1
             }
             emit(.plain(.bytes(bytes)), on: route.socket, to: route.remote, size: bytes.count, hops: options.hops)
@@ -226,18 +238,39 @@ final class SimulatedAgent {
             return world.transmit(packet, from: index, delay: access)
         }
         var source = SimulatedAddress(inside, port)
-        for nat in chain {
+        if let neighbour = neighbours.first(where: { $0.inside == target.address }) {
+            guard !isIsolated else { return }
+            let packet = Packet(source: source, destination: target, hops: hops, size: size + 28, content: content)
+            return world.after(.milliseconds(1)) { neighbour.arriveInside(packet) }
+        }
+        for (level, nat) in chain.enumerated() {
             hops -= 1
             guard hops > 0 else { return }
             source = nat.outbound(source, to: target, now: world.now)
+            guard nat.owns(target.address) else { continue }
+            // Back to where it came from, for the few NATs that do.
+            guard nat.kind.hairpins else { return }
+            let packet = Packet(source: source, destination: target, hops: hops, size: size + 28, content: content)
+            return world.after(.milliseconds(2)) { [weak self] in self?.arrive(packet, below: level) }
         }
         world.transmit(
             Packet(source: source, destination: target, hops: hops, size: size + 28, content: content), from: index,
             delay: access)
     }
 
-    /// A packet is at the outermost NAT.
-    func arrive(_ packet: Packet) {
+    /// The agents behind the same NATs.
+    private var neighbours: [SimulatedAgent] {
+        guard let nat = chain.first else { return [] }
+        return world.agents.filter { $0 !== self && $0.chain.first === nat }
+    }
+
+    private func arriveInside(_ packet: Packet) {
+        guard packet.destination.address == inside, let socket = byPort[packet.destination.port] else { return }
+        receive(packet, on: socket)
+    }
+
+    /// A packet is at the outermost NAT, or at one further in.
+    func arrive(_ packet: Packet, below level: Int? = nil) {
         let now = world.now
         if packet.destination.address == 0 { return receive(packet, on: .homeIPv4) }
         guard !isUDPBlocked else { return }
@@ -248,14 +281,18 @@ final class SimulatedAgent {
             return
         }
         var hops = packet.hops
-        for nat in chain.reversed() {
-            guard nat.owns(target.address), let inside = nat.inbound(target, from: packet.source, now: now) else { return }
+        for nat in chain[...(level ?? chain.count - 1)].reversed() {
+            guard nat.owns(target.address), let inside = nat.inbound(target, from: packet.source, now: now) else {
+                return
+            }
             hops -= 1
             guard hops > 0 else { return }
             target = inside
         }
-        guard target.address == inside, let socket = byPort[target.port] else { return }
-        receive(packet, on: socket)
+        var inner = packet
+        inner.destination = target
+        if target.address == inside { return arriveInside(inner) }
+        neighbours.first { $0.inside == target.address }?.arriveInside(inner)
     }
 
     private func receive(_ packet: Packet, on socket: SocketID) {

@@ -69,7 +69,9 @@ final class SimulatedNAT {
 
     static let nowhere = SimulatedAddress(0, 0)
 
-    func owns(_ address: UInt64) -> Bool { kind.translates && address >= external && address < external + kind.poolSize }
+    func owns(_ address: UInt64) -> Bool {
+        kind.translates && address >= external && address < external + kind.poolSize
+    }
 
     /// Forgets everything, as after a power cut; with another address as after a new dial-up.
     func reboot(external: UInt64? = nil) {

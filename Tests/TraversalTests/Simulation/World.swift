@@ -230,7 +230,8 @@ final class World {
         builder.appendAddress(.otherAddress, other.endpoint)
         var source = packet.destination
         if let change = request.changeRequest {
-            source = SimulatedAddress(change & 4 != 0 ? other.address : address, change & 2 != 0 ? other.port : source.port)
+            source = SimulatedAddress(
+                change & 4 != 0 ? other.address : address, change & 2 != 0 ? other.port : source.port)
         }
         reply(.plain(.bytes(builder.bytes)), from: source, to: packet.source)
     }
