@@ -37,7 +37,7 @@ extension Peering {
             if known.key == key {
                 known.record = record
                 core.device.setAllowedIPs(known.device, addresses.map { IPPrefix(host: $0) })
-                engine.setRelay(relayPath(for: record), for: record.id)
+                engine.setRelays(relayPaths(for: record), for: record.id)
                 perform(&core, now: now)
                 return known
             }
@@ -53,7 +53,7 @@ extension Peering {
         let peer = MeshPeer(record: record, device: device, key: key, now: now)
         do {
             try engine.addPeer(
-                record.id, localKey: staticKey, remoteKey: key, epoch: epoch, relay: relayPath(for: record), now: now)
+                record.id, localKey: staticKey, remoteKey: key, epoch: epoch, relays: relayPaths(for: record), now: now)
         } catch {
             core.device.removePeer(device)
             return nil

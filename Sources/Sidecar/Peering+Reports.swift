@@ -37,7 +37,9 @@ extension Peering {
         for (name, count) in [
             ("probe-unknown-peer", engineCounters.unknownPeer), ("probe-malformed", engineCounters.malformed),
             ("probe-forged", engineCounters.authentication), ("probe-replayed", engineCounters.replayed),
-            ("probe-foreign-pong", engineCounters.foreignPongs),
+            ("probe-foreign-pong", engineCounters.foreignPongs), ("probe-foreign-socket", engineCounters.foreignSocket),
+            ("call-excess", engineCounters.excessCalls), ("spray-refused", engineCounters.refusedSprays),
+            ("stun-refused", engineCounters.stunRefused),
             ("candidate-refused", engineCounters.refusedTargets), ("probe-over-budget", engineCounters.overBudget),
             ("introduction-unverified", counters.unverifiedIntroductions), ("stranger-refused", strangers.refused),
             ("datagram-unknown", counters.unknownDatagrams), ("address-conflict", counters.addressConflicts),

@@ -1,24 +1,20 @@
 import Addressing
 import Membership
 import Relay
-import STUN
 import Timing
 import Traversal
 import Tunnel
 
 // The relay and the STUN servers, on the tunnel's own socket.
 extension Peering {
-    /// The path to the agent of `record` through the first of its home relays that is one of the mesh's.
+    /// The paths to the agent of `record` through those of its home relays that are of the mesh's, in its order.
     ///
-    /// The endpoint is the one that the authority gave us, never the one in the record: an agent must not be able to make
+    /// The endpoints are those that the authority gave us, never those in the record: an agent must not be able to make
     /// others send to an address of its choice.
-    func relayPath(for record: VerifiedRecord) -> Path? {
-        for home in record.announcement.relays {
-            if let index = relays.firstIndex(where: { $0.id == home.id }) {
-                return .relayed(relay: UInt8(index), record.id)
-            }
+    func relayPaths(for record: VerifiedRecord) -> [Path] {
+        record.announcement.relays.compactMap { home in
+            relays.firstIndex { $0.id == home.id }.map { .relayed(relay: UInt8($0), record.id) }
         }
-        return nil
     }
 
     mutating func pollRelays(_ core: inout TunnelCore, now: MonotonicTime) {
@@ -55,58 +51,21 @@ extension Peering {
             }
             events.yield(.relay(isUp: true, detail: "\(client.relay)"))
             // The relay sees the same socket as STUN does.
-            note(mapping: observed, by: client.relay, &core, now: now)
+            engine.observed(observed, by: client.relay, now: now)
+            self.perform(&core, now: now)
         case .down(let reason):
             events.yield(.relay(isUp: false, detail: "\(reason)"))
         case .refused(let code):
             events.yield(.relay(isUp: false, detail: "refused with code \(code.rawValue)"))
-        case .roundTrip, .unknownDestination, .draining, nil: break
+        case .roundTrip(let interval): engine.setRelayRoundTrip(interval)
+        case .unknownDestination, .draining, nil: break
         }
-    }
-
-    mutating func pollSTUN(_ core: inout TunnelCore, now: MonotonicTime) {
-        for action in stun.poll(now: now, using: &random) {
-            switch action {
-            case .send(let bytes, let server): core.sendRaw(bytes, to: server)
-            case .failed(let server, _):
-                mapped[server] = nil
-                refreshCandidates(&core, now: now)
-            }
-        }
-    }
-
-    mutating func receivedSTUN(
-        _ datagram: RawSpan, from source: Endpoint, _ core: inout TunnelCore, now: MonotonicTime
-    ) {
-        guard case .mapped(let mapping) = stun.receive(datagram, from: source, now: now) else { return }
-        note(mapping: mapping.mapped, by: mapping.server, &core, now: now)
-    }
-
-    private mutating func note(
-        mapping: Endpoint, by server: Endpoint, _ core: inout TunnelCore, now: MonotonicTime
-    ) {
-        // Where nobody may send, a server's word does not make a candidate of it.
-        guard mapped[server] != mapping, !TargetPolicy(meshRanges: meshRanges).refuses(mapping) else { return }
-        mapped[server] = mapping
-        events.yield(.mapped(mapping))
-        refreshCandidates(&core, now: now)
     }
 
     /// The underlay's own addresses changed.
     mutating func setHostAddresses(_ addresses: [IPAddress], _ core: inout TunnelCore, now: MonotonicTime) {
         let port = core.port
-        let candidates = addresses.map { Candidate(.host, Endpoint($0, port: port)) }
-        guard candidates != hostCandidates else { return }
-        hostCandidates = candidates
-        stun.refresh(now: now)
-        refreshCandidates(&core, now: now)
-    }
-
-    private mutating func refreshCandidates(_ core: inout TunnelCore, now: MonotonicTime) {
-        let hosts = Set(hostCandidates.map(\.endpoint))
-        let reflexive = Set(mapped.values).subtracting(hosts).sorted().map { Candidate(.serverReflexive, $0) }
-        // What works across NATs comes first: the list is cut at eight.
-        engine.setLocalCandidates(reflexive + hostCandidates, now: now)
+        engine.setLocalCandidates(addresses.map { Candidate(.host, Endpoint($0, port: port)) }, now: now)
         perform(&core, now: now)
     }
 }

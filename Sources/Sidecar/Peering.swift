@@ -1,9 +1,9 @@
 import Addressing
 import Membership
 import Relay
-import STUN
 import Sodium
 import Timing
+import Transport
 import Traversal
 import Tunnel
 import WireGuard
@@ -45,6 +45,8 @@ struct Peering: ~Copyable {
     static let unusedAfter = Interval.seconds(15 * 60)
     static let peerLimit = 4096
     static let sweepInterval = Interval.seconds(10)
+    /// Sockets that the tunnel offers beside its home sockets.
+    static let extraSockets = 0
 
     let identity: Identity
     let verifier: RecordVerifier
@@ -59,9 +61,8 @@ struct Peering: ~Copyable {
 
     var engine: Engine
     var relays: [RelayLink]
-    var stun: BindingClient
-    var mapped: [Endpoint: Endpoint] = [:]
-    var hostCandidates: [Candidate] = []
+    /// How servers see us, as it was last told.
+    private var mapped: [Endpoint] = []
     var peers: [AgentID: MeshPeer] = [:]
     var byDevice: [PeerID: MeshPeer] = [:]
     var strangers: Strangers
@@ -87,12 +88,11 @@ struct Peering: ~Copyable {
         self.epoch = epoch
         self.relays = relays
         self.events = events
-        var stunConfiguration = BindingClient.Configuration()
-        stunConfiguration.firstRetry = .milliseconds(150)
-        stun = BindingClient(servers: stunServers, stunConfiguration, now: now)
-        engine = Engine(
-            localID: identity.id, policy: TargetPolicy(meshRanges: meshRanges), socketV4: 0, socketV6: hasIPv6 ? 1 : nil
-        )
+        var configuration = Engine.Configuration(policy: TargetPolicy(meshRanges: meshRanges))
+        configuration.hasIPv6 = hasIPv6
+        configuration.extraSockets = Self.extraSockets
+        engine = Engine(localID: identity.id, configuration, random: SecureRandom(), now: now)
+        engine.setServers(stunServers, now: now)
         strangers = Strangers(now: now)
         unresolved = Unresolved(now: now)
         nextSweep = now + Self.sweepInterval
@@ -112,8 +112,9 @@ extension Peering: TunnelPolicy {
             unsafe introduced(Array(datagram), by: source, on: path, &core, now: now)
         case (0xc0...0xcf, .direct(_, let source)):
             unsafe receivedFromRelay(datagram, source, &core, now: now)
-        case (0..<0x40, .direct(_, let source)):
-            receivedSTUN(unsafe datagram.bytes, from: source, &core, now: now)
+        case (0..<0x40, .direct):
+            engine.receive(unsafe Array(datagram), from: path, now: now)
+            perform(&core, now: now)
         default: counters.unknownDatagrams += 1
         }
     }
@@ -156,7 +157,6 @@ extension Peering: TunnelPolicy {
 
     mutating func tick(_ core: inout TunnelCore, now: MonotonicTime) {
         pollRelays(&core, now: now)
-        pollSTUN(&core, now: now)
         repeatIntroductions(&core, now: now)
         engine.tick(now: now)
         perform(&core, now: now)
@@ -167,7 +167,7 @@ extension Peering: TunnelPolicy {
     }
 
     var nextDeadline: MonotonicTime {
-        var deadline = min(engine.nextDeadline, stun.nextTimer, nextSweep, nextIntroduction)
+        var deadline = min(engine.nextDeadline, nextSweep, nextIntroduction)
         for relay in relays { deadline = min(deadline, relay.client.nextTimer) }
         return deadline
     }
@@ -176,7 +176,8 @@ extension Peering: TunnelPolicy {
     mutating func perform(_ core: inout TunnelCore, now: MonotonicTime) {
         for action in engine.takeActions() {
             switch action {
-            case .send(let bytes, let path): core.send(bytes, on: path)
+            case .send(let bytes, let route, let options): send(bytes, route, options, &core)
+            case .sendRelayed(let bytes, let path): core.send(bytes, on: path)
             case .signal(let bytes, let id): events.yield(.signal(to: id, bytes))
             case .setPath(let id, let path):
                 guard let peer = peers[id] else { continue }
@@ -184,7 +185,22 @@ extension Peering: TunnelPolicy {
                 let after = now.since(peer.learned)
                 if let path, !path.isRelayed, peer.directAfter == nil { peer.directAfter = after }
                 events.yield(.path(id, name: peer.name, path, after: after))
+            case .setPathLimit: break
+            case .open(let socket), .adopt(let socket, _): engine.failed(socket, now: now)
+            case .close: break
             }
+        }
+        let seen = engine.reflexive
+        for endpoint in seen where !mapped.contains(endpoint) { events.yield(.mapped(endpoint)) }
+        mapped = seen
+    }
+
+    private func send(_ bytes: [UInt8], _ route: Route, _ options: Engine.SendOptions, _ core: inout TunnelCore) {
+        guard route.socket.isHome else { return }
+        if let hops = options.hops {
+            if route.socket == .homeIPv4 { _ = core.ipv4?.send(bytes, to: route.remote, ttl: hops) }
+        } else {
+            core.sendRaw(bytes, to: route.remote, socket: UInt8(route.socket.number))
         }
     }
 

@@ -4,16 +4,52 @@ package import Timing
 
 /// Finds and keeps the best path to each peer: (now, event) in, actions out. No sockets, clocks or threads.
 ///
-/// The caller feeds it what arrived and what was sent, performs the actions it takes with `takeActions`, and calls
-/// `tick` at `nextDeadline`. Not safe for concurrent use.
+/// The caller feeds it what arrived and what was sent, performs the actions it takes with `takeActions`, in their order,
+/// and calls `tick` at `nextDeadline`. It sends from the home sockets, and from sockets that it asks for where the host
+/// offers any. Not safe for concurrent use.
 package struct Engine: ~Copyable {
     package enum Action: Equatable, Sendable {
-        /// A sealed probe for a direct path, or for the relay as the payload of a relay frame.
-        case send([UInt8], Path)
+        /// A datagram from one of our sockets.
+        case send([UInt8], Route, SendOptions)
+        /// A sealed probe as the payload of a relay frame.
+        case sendRelayed([UInt8], Path)
         /// The same sealed bytes as a signal through the directory, when the relay did not get an answer.
         case signal([UInt8], to: AgentID)
         /// Packets for the peer now go there; nil while there is neither a relay nor a direct path.
         case setPath(AgentID, Path?)
+        /// The largest inner packet that the peer's path carries.
+        case setPathLimit(AgentID, Int)
+        /// A new IPv4 socket on any port; `failed` when there is none.
+        case open(SocketID)
+        /// That socket becomes one of the tunnel's: `adopted` says its index, `failed` that it could not.
+        case adopt(SocketID, for: AgentID)
+        /// A socket that was opened is not needed any more, whether it was adopted or not.
+        case close(SocketID)
+    }
+
+    package struct SendOptions: Hashable, Sendable {
+        /// The time to live, where it matters.
+        package var hops: UInt8?
+        /// A probe of what the path carries is not to be fragmented.
+        package var dontFragment = false
+
+        package init(hops: UInt8? = nil, dontFragment: Bool = false) {
+            self.hops = hops
+            self.dontFragment = dontFragment
+        }
+    }
+
+    package struct Configuration: Sendable {
+        package var policy: TargetPolicy
+        package var hasIPv6 = true
+        /// How many sockets the host opens beside the home sockets: 0 for none. 264 are enough for all that is done.
+        package var extraSockets = 0
+        /// Port prediction and birthday probing may be used.
+        package var allowsGuessing = true
+        /// The interface's MTU: no path is measured beyond it.
+        package var maximumPacket = 1400
+
+        package init(policy: TargetPolicy) { self.policy = policy }
     }
 
     /// What was dropped, and why.
@@ -22,11 +58,16 @@ package struct Engine: ~Copyable {
         package var malformed: UInt64 = 0
         package var authentication: UInt64 = 0
         package var replayed: UInt64 = 0
+        /// Probes that came in on a socket that is another peer's.
+        package var foreignSocket: UInt64 = 0
         package var refusedTargets: UInt64 = 0
         package var overBudget: UInt64 = 0
         package var foreignPongs: UInt64 = 0
         /// Calls that came too fast to be answered.
         package var excessCalls: UInt64 = 0
+        /// Sprays that a peer asked for and did not get.
+        package var refusedSprays: UInt64 = 0
+        package var stunRefused: UInt64 = 0
     }
 
     package struct Status: Sendable {
@@ -36,115 +77,131 @@ package struct Engine: ~Copyable {
         package let directSince: MonotonicTime?
     }
 
-    package private(set) var counters = Counters()
-    private let localID: AgentID
-    private let policy: TargetPolicy
-    private var random: SecureRandom
-    private var peers: [AgentID: PeerPaths] = [:]
-    private let agenda = Agenda()
-    private var localCandidates: [Candidate] = []
-    private var actions: [Action] = []
+    package internal(set) var counters = Counters()
+    /// Probes that sprays sent, and the largest number in one; for reports and tests.
+    package internal(set) var sprayed = 0
+    /// How our NAT behaves, as far as is known.
+    package internal(set) var behavior = NATBehavior()
+    let localID: AgentID
+    let configuration: Configuration
+    var random: any RandomNumberGenerator & Sendable
+    var peers: [AgentID: PeerState] = [:]
+    var agenda = Agenda()
+    var actions: [Action] = []
+    var ledger: SocketLedger
+    var budget: SprayBudget
+    var requests = BindingRequests()
+    var discovery = Discovery()
+    /// What the host told of itself.
+    var hostCandidates: [Candidate] = []
+    var localCandidates: [Candidate] = []
+    var relayTrip: Interval?
+    var lifetime = BindingLifetime()
     /// Counts the peers added, so that no two seals for the same keys use a nonce twice.
     private var incarnation: UInt32 = 0
-    /// The home sockets that exist: 0 for IPv4, 1 for IPv6.
-    private let sockets: (v4: UInt8?, v6: UInt8?)
 
-    package init(localID: AgentID, policy: TargetPolicy, socketV4: UInt8?, socketV6: UInt8?) {
+    package init(
+        localID: AgentID, _ configuration: Configuration, random: any RandomNumberGenerator & Sendable,
+        now: MonotonicTime
+    ) {
         self.localID = localID
-        self.policy = policy
-        sockets = (socketV4, socketV6)
-        random = SecureRandom()
+        self.configuration = configuration
+        self.random = random
+        ledger = SocketLedger(limit: configuration.extraSockets)
+        budget = SprayBudget(now: now)
     }
 
     // MARK: What the caller tells
 
-    /// Our own candidates changed: peers that are relayed are called again at once.
+    /// The agent's own addresses, its mapped ports and its node's: peers that are relayed are called again at once.
     package mutating func setLocalCandidates(_ candidates: [Candidate], now: MonotonicTime) {
-        let candidates = Array(candidates.prefix(ProbeMessage.maximumCandidates))
-        guard candidates != localCandidates else { return }
-        localCandidates = candidates
-        for peer in peers.values { peer.restartSearch(now) }
+        guard candidates != hostCandidates else { return }
+        hostCandidates = candidates
+        suspectAll(now: now)
+        networkChanged(now: now)
+        candidatesChanged(now: now)
     }
+
+    /// How far away the relay is that peers reach us by.
+    package mutating func setRelayRoundTrip(_ roundTrip: Interval) { relayTrip = roundTrip }
 
     /// Adds a peer, or replaces what is known of one whose static key changed: the search starts anew.
     ///
-    /// - Parameter relay: the path through the relay that both use, or nil when there is none.
+    /// - Parameter relays: the paths through relays that both use, the best first.
     /// - Throws: `smallOrderPoint` for a static key that nobody can hold.
     package mutating func addPeer(
-        _ id: AgentID, localKey: borrowing SecretKey, remoteKey: X25519.PublicKey, epoch: UInt32, relay: Path?,
+        _ id: AgentID, localKey: borrowing SecretKey, remoteKey: X25519.PublicKey, epoch: UInt32, relays: [Path],
         now: MonotonicTime
     ) throws(SodiumError) {
         incarnation += 1
         let seal = try ProbeSeal(
             localID: localID, localKey: localKey, remoteID: id, remoteKey: remoteKey, epoch: epoch,
             incarnation: incarnation)
-        peers[id] = PeerPaths(id: id, seal: seal, relay: relay, agenda: agenda, now: now)
-        actions.append(.setPath(id, relay))
+        removePeer(id)
+        let peer = PeerState(id: id, seal: seal, relays: relays, now: now)
+        peers[id] = peer
+        peer.published = peer.relay
+        actions.append(.setPath(id, peer.relay))
+        touch(peer)
     }
 
-    package mutating func removePeer(_ id: AgentID) { peers[id] = nil }
-
-    package mutating func setRelay(_ relay: Path?, for id: AgentID) {
-        guard let peer = peers[id], peer.relay != relay else { return }
-        peer.relay = relay
-        if peer.direct == nil { actions.append(.setPath(id, relay)) }
+    package mutating func removePeer(_ id: AgentID) {
+        guard let peer = peers.removeValue(forKey: id) else { return }
+        releaseSockets(of: peer)
     }
 
-    /// Data went to the peer.
-    package mutating func sent(to id: AgentID, now: MonotonicTime) {
-        guard let peer = peers[id] else { return }
-        let wasQuiet = now.since(peer.lastSent) > Limits.sendingWithin
-        peer.lastSent = now
-        if wasQuiet, let direct = peer.direct {
-            peer.direct?.nextPing = min(direct.nextPing, now + Limits.pingWhenSilent)
-        }
-        if wasQuiet, peer.direct == nil, peer.nextCall == .never { peer.restartSearch(now) }
+    package mutating func setRelays(_ relays: [Path], for id: AgentID) {
+        guard let peer = peers[id], peer.relays != relays else { return }
+        let current = peer.relay
+        peer.relays = relays
+        peer.relayIndex = current.flatMap { relays.firstIndex(of: $0) } ?? 0
+        publish(peer)
     }
 
-    /// An authenticated WireGuard packet of the peer came in on `path`.
-    package mutating func heard(from id: AgentID, on path: Path, now: MonotonicTime) {
-        guard let peer = peers[id] else { return }
-        peer.lastHeard = now
-        guard !path.isRelayed else { return }
-        if peer.direct?.path == path {
-            peer.direct?.heard = now
-        } else if case .direct(let socket, let endpoint) = path,
-            now.since(lastCheck(peer, endpoint)) > .milliseconds(200)
-        {
-            check(peer, Candidate(.peerReflexive, endpoint), socket: socket, now: now)
-        }
-    }
-
-    /// A datagram of our probe type came in. Nothing changes unless it verifies.
+    /// A datagram that is STUN's or one of our own came in on a socket of the tunnel's table, or through a relay.
     package mutating func receive(_ datagram: [UInt8], from path: Path, now: MonotonicTime) {
-        guard let source = unsafe ProbeSeal.source(of: datagram.span.bytes) else {
-            counters.malformed += 1
-            return
+        switch path {
+        case .relayed: receive(datagram, on: .relayed(path), now: now)
+        case .direct(let index, let source):
+            guard let socket = ledger.socket(at: index) else { return counters.foreignSocket += 1 }
+            receive(datagram, on: socket, from: source, now: now)
         }
-        guard let peer = peers[source] else {
-            counters.unknownPeer += 1
-            return
+    }
+
+    /// A datagram came in on one of our sockets. Nothing changes unless it verifies.
+    package mutating func receive(
+        _ datagram: [UInt8], on socket: SocketID, from source: Endpoint, now: MonotonicTime
+    ) {
+        guard let first = datagram.first else { return }
+        if first < 0x40 {
+            receiveSTUN(datagram, on: socket, from: source, now: now)
+        } else {
+            receive(datagram, on: .direct(Route(socket, source)), now: now)
         }
-        do {
-            handle(try peer.seal.open(datagram), from: peer, on: path, now: now)
-        } catch {
-            switch error {
-            case .malformed: counters.malformed += 1
-            case .authentication: counters.authentication += 1
-            case .replayed: counters.replayed += 1
-            }
-        }
+    }
+
+    /// An adopted socket is at this index of the tunnel's table.
+    package mutating func adopted(_ socket: SocketID, as index: UInt8, now: MonotonicTime) {
+        guard let id = ledger.setIndex(index, of: socket), let peer = peers[id] else { return }
+        publish(peer)
+    }
+
+    /// The host could not open or adopt the socket.
+    package mutating func failed(_ socket: SocketID, now: MonotonicTime) {
+        guard ledger.close(socket) else { return }
+        for peer in peers.values where peer.direct?.route.socket == socket { lose(peer, now: now) }
     }
 
     /// Runs what is due.
     package mutating func tick(now: MonotonicTime) {
         guard agenda.earliest <= now else { return }
-        for peer in peers.values where peer.deadline <= now {
-            if peer.nextCall <= now { call(peer, now: now) }
-            if peer.nextRound <= now { round(peer, now: now) }
-            if let direct = peer.direct, direct.nextPing <= now { maintain(peer, direct, now: now) }
+        agenda.restart(at: .never)
+        tickDiscovery(now: now)
+        for peer in peers.values {
+            if peer.deadline <= now { run(peer, now: now) }
+            touch(peer)
         }
-        agenda.restart(at: peers.values.lazy.map(\.deadline).min() ?? .never)
+        agenda.note(min(requests.next, discovery.next))
     }
 
     package var nextDeadline: MonotonicTime { agenda.earliest }
@@ -156,179 +213,70 @@ package struct Engine: ~Copyable {
 
     package func status(of id: AgentID) -> Status? {
         peers[id].map {
-            Status(path: $0.current, roundTrip: $0.direct?.roundTrip, directSince: $0.direct?.established)
+            Status(
+                path: $0.published, roundTrip: $0.direct?.roundTrip.smoothed,
+                directSince: $0.published?.isRelayed == false ? $0.direct?.established : nil)
         }
     }
 
-    // MARK: Calls and probes
+    // MARK: For the engine's parts
 
-    private mutating func call(_ peer: PeerPaths, now: MonotonicTime) {
-        let spacing =
-            peer.calls < Limits.callSpacing.count ? Limits.callSpacing[peer.calls] : Limits.callSpacingAtRest
-        peer.nextCall = peer.direct == nil ? now + jittered(spacing) : .never
-        guard peer.direct == nil else { return }
-        if peer.calls == 0 { peer.searchStarted = now }
-        sendCall(peer, wantsAnswer: true, alsoSignal: peer.calls >= 1)
-        peer.calls += 1
+    /// Notes when the peer next has something due; at the end of whatever changed it.
+    mutating func touch(_ peer: PeerState) { agenda.note(peer.deadline) }
+
+    private mutating func run(_ peer: PeerState, now: MonotonicTime) {
+        if peer.search.nextCall <= now { call(peer, now: now) }
+        if let punch = peer.punch, punch.next <= now { runRounds(peer, punch, now: now) }
+        if peer.openAt <= now { startOpening(peer, now: now) }
+        if let opening = peer.opening, opening.next <= now { runOpening(peer, now: now) }
+        if let spray = peer.spray, spray.next <= now { runSpray(peer, now: now) }
+        if peer.nextWatch <= now { watch(peer, now: now) }
+        if peer.nextRescue <= now { rescue(peer, now: now) }
+        if peer.nextComparison <= now { compare(peer, now: now) }
+        if let mtu = peer.mtu, mtu.next <= now { measure(peer, now: now) }
+        if peer.keeping.next <= now { keep(peer, now: now) }
+        for old in peer.retired where old.until <= now { close(old.socket) }
+        peer.retired.removeAll { $0.until <= now }
     }
 
-    private mutating func sendCall(_ peer: PeerPaths, wantsAnswer: Bool, alsoSignal: Bool) {
-        let message = ProbeMessage.call(wantsAnswer: wantsAnswer, localCandidates)
-        if let relay = peer.relay { actions.append(.send(peer.seal.seal(message), relay)) }
-        if alsoSignal || peer.relay == nil { actions.append(.signal(peer.seal.seal(message), to: peer.id)) }
-    }
-
-    private mutating func handle(_ message: ProbeMessage, from peer: PeerPaths, on path: Path, now: MonotonicTime) {
-        switch message {
-        case .ping(let transaction):
-            guard case .direct(let socket, let endpoint) = path else { return }
-            guard !policy.refuses(endpoint) else {
-                counters.refusedTargets += 1
-                return
-            }
-            actions.append(.send(peer.seal.seal(.pong(transaction: transaction, observed: endpoint)), path))
-            // The peer can reach us from there; find out whether we can reach it.
-            if peer.direct == nil { check(peer, Candidate(.peerReflexive, endpoint), socket: socket, now: now) }
-        case .pong(let transaction, _):
-            verified(peer, transaction, on: path, now: now)
-        case .call(let wantsAnswer, let candidates):
-            guard peer.calledBudget.take(1, limit: Limits.calls, now: now) else {
-                counters.excessCalls += 1
-                return
-            }
-            if wantsAnswer { sendCall(peer, wantsAnswer: false, alsoSignal: !path.isRelayed && peer.direct == nil) }
-            var named: [PeerPaths.Remote] = []
-            for candidate in candidates { if let remote = remote(candidate) { named.append(remote) } }
-            peer.setNamed(named, now: now)
-            guard peer.direct == nil else { return }
-            peer.rounds = 0
-            peer.nextRound = now
-            round(peer, now: now)
-        }
-    }
-
-    /// The remote that a candidate of a peer names; nil, and counted, when it is refused.
-    private mutating func remote(_ candidate: Candidate) -> PeerPaths.Remote? {
-        guard let socket = candidate.endpoint.address.isIPv6 ? sockets.v6 : sockets.v4 else { return nil }
-        guard !policy.refuses(candidate.endpoint) else {
-            counters.refusedTargets += 1
-            return nil
-        }
-        return PeerPaths.Remote(candidate: candidate, socket: socket)
-    }
-
-    /// Pings every candidate once, and plans the next round until one answers.
-    private mutating func round(_ peer: PeerPaths, now: MonotonicTime) {
-        guard peer.direct == nil, peer.rounds <= Limits.roundSpacing.count else {
-            peer.nextRound = .never
-            return
-        }
-        for index in peer.remotes.indices { ping(peer, index, now: now) }
-        peer.nextRound = peer.rounds < Limits.roundSpacing.count ? now + Limits.roundSpacing[peer.rounds] : .never
-        peer.rounds += 1
-    }
-
-    private mutating func check(_ peer: PeerPaths, _ candidate: Candidate, socket: UInt8, now: MonotonicTime) {
-        guard !policy.refuses(candidate.endpoint) else {
-            counters.refusedTargets += 1
-            return
-        }
-        ping(peer, peer.learned(PeerPaths.Remote(candidate: candidate, socket: socket)), now: now)
-    }
-
-    /// False when the peer has had its pings for now.
-    @discardableResult
-    private mutating func ping(_ peer: PeerPaths, _ index: Int, now: MonotonicTime) -> Bool {
-        guard peer.budget.take(1, limit: Limits.probes, now: now) else {
-            counters.overBudget += 1
-            return false
-        }
-        let transaction = random.next()
-        peer.remotes[index].pings.append((transaction, now))
-        if peer.remotes[index].pings.count > 8 { peer.remotes[index].pings.removeFirst() }
-        actions.append(.send(peer.seal.seal(.ping(transaction: transaction)), peer.remotes[index].path))
-        return true
-    }
-
-    /// A pong proves its path only when it answers a ping that went out on exactly that path.
-    private mutating func verified(_ peer: PeerPaths, _ transaction: UInt64, on path: Path, now: MonotonicTime) {
-        guard let index = peer.remotes.firstIndex(where: { $0.path == path }),
-            let ping = peer.remotes[index].pings.firstIndex(where: {
-                $0.transaction == transaction && now.since($0.sent) <= Limits.pingTimeout
-            })
-        else {
-            counters.foreignPongs += 1
-            return
-        }
-        let roundTrip = now.since(peer.remotes[index].pings[ping].sent)
-        peer.remotes[index].pings.removeSubrange(...ping)
-        peer.remotes[index].roundTrip = roundTrip
-        if peer.direct?.path == path {
-            peer.direct?.heard = now
-            peer.direct?.unanswered = 0
-            peer.direct?.roundTrip = roundTrip
-            return
-        }
-        if let direct = peer.direct {
-            let stale = now.since(direct.heard) > Limits.pingWhenSilent && direct.unanswered > 0
-            // Two ends that each prefer what the other uses must not change places with every round trip.
-            let isSettled = now.since(direct.established) >= Limits.settledAfter
-            let better = isSettled && roundTrip + Limits.betterBy < direct.roundTrip
-            guard stale || better else { return }
-        }
-        peer.direct = PeerPaths.Direct(
-            path: path, roundTrip: roundTrip, established: now, heard: now, lastPing: now,
-            nextPing: now + Limits.pingWhenSilent)
-        peer.nextRound = .never
-        peer.nextCall = .never
+    /// Tells the tunnel where the peer's packets go, when that has changed.
+    mutating func publish(_ peer: PeerState) {
+        let path = usablePath(peer)
+        guard path != peer.published else { return }
+        peer.published = path
         actions.append(.setPath(peer.id, path))
     }
 
-    /// Keeps a direct path open, checks it while it is used, and gives it up when it stays silent.
-    private mutating func maintain(_ peer: PeerPaths, _ direct: PeerPaths.Direct, now: MonotonicTime) {
-        let silence = now.since(direct.heard)
-        let isSilent = silence >= Limits.pingWhenSilent
-        guard direct.unanswered < (isSilent ? Limits.unansweredWhenSilent : Limits.unansweredWhenHeard),
-            let index = peer.remotes.firstIndex(where: { $0.path == direct.path })
-        else { return lose(peer, now: now) }
-        guard peer.isActive(now) else {
-            // Nothing was sent or heard for minutes: the binding may lapse, and the next packet takes the relay.
-            peer.direct = nil
-            peer.nextCall = .never
-            actions.append(.setPath(peer.id, peer.relay))
-            return
+    private func usablePath(_ peer: PeerState) -> Path? {
+        if let direct = peer.direct, peer.degradedSince == nil, let index = ledger.index(of: direct.route.socket) {
+            return .direct(socket: index, direct.route.remote)
         }
-        if direct.unanswered == 0 {
-            let sending = now.since(peer.lastSent) <= Limits.sendingWithin
-            let due =
-                sending
-                ? min(direct.heard + Limits.pingWhenSilent, direct.lastPing + Limits.pingWhenActive)
-                : max(direct.heard, direct.lastPing) + Limits.pingWhenIdle
-            guard due <= now else {
-                peer.direct?.nextPing = due
-                return
-            }
-        }
-        // A ping that was not sent is not unanswered either.
-        if ping(peer, index, now: now) {
-            peer.direct?.unanswered += 1
-            peer.direct?.lastPing = now
-        }
-        peer.direct?.nextPing = now + Limits.pingRetry
+        return peer.relay
     }
 
-    private mutating func lose(_ peer: PeerPaths, now: MonotonicTime) {
-        if let path = peer.direct?.path { peer.remotes.removeAll { $0.path == path } }
-        peer.direct = nil
-        actions.append(.setPath(peer.id, peer.relay))
-        peer.restartSearch(now)
+    mutating func send(_ bytes: [UInt8], _ way: Way, _ options: SendOptions = SendOptions()) {
+        switch way {
+        case .direct(let route): actions.append(.send(bytes, route, options))
+        case .relayed(let path): actions.append(.sendRelayed(bytes, path))
+        }
     }
 
-    private func lastCheck(_ peer: PeerPaths, _ endpoint: Endpoint) -> MonotonicTime {
-        peer.remotes.first { $0.candidate.endpoint == endpoint }?.pings.last?.sent ?? .zero
+    mutating func open(_ use: SocketLedger.Use) -> SocketID? {
+        guard let socket = ledger.open(use) else { return nil }
+        actions.append(.open(socket))
+        return socket
     }
 
-    private mutating func jittered(_ interval: Interval) -> Interval {
-        interval + .nanoseconds(UInt64.random(in: 0...(interval.nanoseconds / 4 + 1), using: &random))
+    mutating func close(_ socket: SocketID) {
+        if ledger.close(socket) { actions.append(.close(socket)) }
+    }
+
+    /// A number from 0 to below `bound`.
+    mutating func below(_ bound: UInt64) -> UInt64 { random.next().multipliedFullWidth(by: bound).high }
+
+    /// The interval, give or take a fraction of it: `percent` to either side.
+    mutating func jittered(_ interval: Interval, percent: UInt64) -> Interval {
+        let span = interval.nanoseconds / 100 * percent
+        return .nanoseconds(interval.nanoseconds - span + below(2 * span + 1))
     }
 }

@@ -19,10 +19,11 @@ package import Sodium
 /// Owned by one thread.
 package struct ProbeSeal: ~Copyable {
     package static let type: UInt8 = 0xD1
-    package static let version: UInt8 = 1
+    package static let version: UInt8 = 2
     package static let headerSize = 32
     package static let overhead = headerSize + XChaChaPoly.tagSize
-    package static let maximumSize = 1200
+    /// What a padded ping has at most.
+    package static let maximumSize = 9000
 
     package enum Refusal: Error, Equatable {
         case malformed
@@ -71,9 +72,11 @@ package struct ProbeSeal: ~Copyable {
     package mutating func seal(_ message: ProbeMessage) -> [UInt8] {
         counter += 1
         var header: [UInt8] = [Self.type, Self.version, 0, 0]
-        header += (0..<4).map { UInt8(truncatingIfNeeded: epoch >> UInt32(24 - 8 * $0)) }
-        header += (0..<8).map { UInt8(truncatingIfNeeded: counter >> UInt64(56 - 8 * $0)) }
-        header += localID.bytes
+        header.reserveCapacity(Self.headerSize + 16)
+        header.append(bigEndian: epoch)
+        header.append(bigEndian: counter)
+        header.append(bigEndian: localID.high)
+        header.append(bigEndian: localID.low)
         return header
             + XChaChaPoly.seal(
                 message.encode(), additionalData: header + remoteID.bytes, nonce: Array(header[..<24]), key: sendKey)
@@ -107,28 +110,8 @@ package struct ProbeSeal: ~Copyable {
         from shared: borrowing SecretKey, _ source: AgentID, _ sourceKey: X25519.PublicKey, _ destination: AgentID,
         _ destinationKey: X25519.PublicKey
     ) throws(SodiumError) -> SecretKey {
-        let context = Array("warren probe 1".utf8)
+        let context = Array("warren probe 2".utf8)
         return try Blake2b.deriveKey(
             context + source.bytes + sourceKey.bytes + destination.bytes + destinationKey.bytes, from: shared)
-    }
-}
-
-/// A sliding window over the last 64 probe counters (RFC 4303 section 3.4.3). Counter zero is never valid.
-struct ProbeWindow {
-    private var highest: UInt64 = 0
-    private var seen: UInt64 = 0
-
-    /// Whether `counter` is new; marks it as seen.
-    mutating func accept(_ counter: UInt64) -> Bool {
-        if counter > highest {
-            let shift = counter - highest
-            seen = shift >= 64 ? 1 : seen << shift | 1
-            highest = counter
-            return true
-        }
-        let age = highest - counter
-        guard counter > 0, age < 64, seen & (1 << age) == 0 else { return false }
-        seen |= 1 << age
-        return true
     }
 }

@@ -12,7 +12,8 @@ import Traversal
         let v6 = Endpoint(try #require(IPAddress("2001:db8::7")), port: 1)
         for message: ProbeMessage in [
             .ping(transaction: 7), .pong(transaction: .max, observed: endpoint), .pong(transaction: 1, observed: v6),
-            .call(wantsAnswer: true, candidates), .call(wantsAnswer: false, []),
+            .call(Call(.wantsAnswer, candidates: candidates)), .call(Call()), .ping(transaction: 9, padding: 1400),
+            .remind(transaction: 3, seconds: 240), .keepalive(transaction: 0),
         ] {
             let sealed = seals.a.seal(message)
             let opened = try seals.b.open(sealed)
@@ -51,13 +52,13 @@ import Traversal
         for length in 0..<first.count {
             #expect(refusal(Array(first[..<length]), by: &seals.b) != nil)
         }
-        #expect(refusal(first + [UInt8](repeating: 0, count: 2000), by: &seals.b) == .malformed)
+        #expect(refusal(first + [UInt8](repeating: 0, count: 9000), by: &seals.b) == .malformed)
     }
 
     @Test func `a probe older than the window is refused`() throws {
         var seals = try Seals()
         let old = seals.a.seal(.ping(transaction: 1))
-        for _ in 0..<64 { _ = try seals.b.open(seals.a.seal(.ping(transaction: 2))) }
+        for _ in 0..<960 { _ = try seals.b.open(seals.a.seal(.ping(transaction: 2))) }
         #expect(refusal(old, by: &seals.b) == .replayed)
     }
 

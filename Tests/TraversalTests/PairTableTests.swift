@@ -1,0 +1,76 @@
+import Testing
+import Timing
+
+/// Every cell of the pair table of NAT classes, on virtual time: who becomes direct, how often, and how fast.
+@Suite struct PairTableTests {
+    @Test func `every pair of NAT classes that can be crossed is crossed`() throws {
+        let cells = try Cell.table(NATClass.table) { way in way == .relay ? 30 : 1000 }
+        for cell in cells { print("pair table:", cell.line) }
+        for cell in cells {
+            switch cell.way {
+            case .simple, .predicted: #expect(cell.rate >= 0.99, "\(cell.line)")
+            case .birthday, .birthdayInBlocks: #expect(cell.rate >= 0.97, "\(cell.line)")
+            case .relay: #expect(cell.direct == 0, "\(cell.line)")
+            }
+        }
+        let easy = cells.filter { $0.way == .simple }
+        let times = easy.flatMap(\.times)
+        let roundTrips = easy.flatMap(\.roundTrips)
+        let median = percentile(roundTrips, 0.5) ?? .infinity
+        print(
+            "pair table: \(times.count) easy pairs direct after p50 \(rounded(median)) round trips,",
+            "p50 \(milliseconds(times, 0.5)), p99 \(milliseconds(times, 0.99))")
+        #expect(median <= 1.5)
+        #expect(percentile(times, 0.99) ?? .seconds(9) <= .milliseconds(500))
+    }
+
+    @Test func `random ports against port-restricted take at most 1,100 probes and 1.5 s`() throws {
+        let cells = try inParallel(4) { part in
+            let trials = Trials.of(500)
+            return try (0..<trials).map { number in
+                let seed = SeededRandom.hash(UInt64(number), UInt64(part), 64)
+                var trial = try PairTrial(.random, part % 2 == 0 ? .eimAPDF : .rewritten, seed: seed)
+                trial.learnNetworks()
+                return (time: try trial.meet(), probes: trial.sprayed)
+            }
+        }
+        let trials = cells.flatMap { $0 }
+        let times = trials.compactMap(\.time)
+        let most = trials.map(\.probes).max() ?? 0
+        print(
+            "random 64k × port-restricted: \(times.count)/\(trials.count) direct",
+            "(\(percent(times.count, of: trials.count))), p50 \(milliseconds(times, 0.5)), longest \(milliseconds(times, 1)),",
+            "probes p50 \(percentile(trials.map(\.probes), 0.5) ?? 0), most \(most); seeds hash(number, part, 64)")
+        #expect(Double(times.count) >= 0.98 * Double(trials.count) - 1)
+        #expect(most <= 1100)
+        #expect(times.max() ?? .seconds(9) <= .milliseconds(1500))
+    }
+
+    @Test func `a port that a stranger's packet has taken is escaped within 1.5 s`() throws {
+        let parts = try inParallel(4) { part in
+            try (0..<Trials.of(250)).map { number in
+                try Self.poisoned(SeededRandom.hash(UInt64(number), UInt64(part), 13))
+            }
+        }
+        let all = parts.flatMap { $0 }
+        let times = all.compactMap { $0 }
+        print(
+            "poisoned connection tracking: \(times.count)/\(all.count) direct, p50 \(milliseconds(times, 0.5)),",
+            "p99 \(milliseconds(times, 0.99)), longest \(milliseconds(times, 1)); seeds hash(number, part, 13)")
+        #expect(Double(times.count) >= 0.99 * Double(all.count))
+        #expect(percentile(times, 0.99) ?? .seconds(9) <= .milliseconds(1500))
+    }
+
+    /// Both behind NATs that accept packets for themselves; one or both have just had one from where the peer is.
+    private static func poisoned(_ seed: UInt64) throws -> Interval? {
+        var random = SeededRandom(seed: seed)
+        var plans = [NATClass.eimAPDF.plan(&random), NATClass.eimAPDF.plan(&random)]
+        for index in plans.indices { plans[index].chain[0].acceptsInput = true }
+        var trial = try PairTrial(plans[0], plans[1], seed: random.next())
+        trial.learnNetworks()
+        let which = random.below(3)
+        if which != 1 { trial.caller.poison(from: trial.callee) }
+        if which != 0 { trial.callee.poison(from: trial.caller) }
+        return try trial.meet(within: .seconds(10))
+    }
+}
