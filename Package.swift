@@ -94,6 +94,7 @@ let core: [Target] = [
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
@@ -105,6 +106,12 @@ let full: [Target] = [
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     module("Membership", ["Sodium", "Addressing", "Timing"]),
     module("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioTLS, nioSSL, logging]),
+    module(
+        "RelayStream",
+        [
+            "Relay", "Directory", "Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1,
+            nioWebSocket, nioSSL,
+        ]),
     module("Control", ["Linux", "CLinux", "Addressing", "Timing"]),
     module(
         "Sidecar",
@@ -116,9 +123,9 @@ let full: [Target] = [
     module(
         "Hub",
         [
-            "Directory", "Membership", "Relay", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux", "Transport",
-            "Addressing",
-            "Timing", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, grdb, logging,
+            "Directory", "Membership", "Relay", "RelayStream", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux",
+            "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioWebSocket, nioTLS, nioSSL, grdb,
+            logging,
         ]),
     program("warrend", ["Sidecar", "Tunnel", "Linux", logging], linking: packedRelocations),
     program(
@@ -131,8 +138,8 @@ let full: [Target] = [
     tests(
         "Hub",
         [
-            "Directory", "Membership", "Relay", "STUN", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL,
-            grdb,
+            "Directory", "Membership", "Relay", "RelayStream", "STUN", "Transport", "Sodium", "Addressing", "Timing",
+            nioCore, nioPosix, nioHTTP1, nioWebSocket, nioSSL, grdb,
         ]),
     tests("Sidecar", ["Directory", "Membership", "Relay", "Traversal", "WireGuard", "Sodium", "Addressing", "Timing"]),
     tests("Control", ["Linux", "Addressing"]),

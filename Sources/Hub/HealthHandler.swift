@@ -3,7 +3,7 @@ import NIOHTTP1
 
 /// The hub's health over HTTP/1.1 (on the TLS port, for a client without our ALPN): `GET /healthz` is 200 with the roles as
 /// JSON, anything else 404. One answer, then the connection is closed.
-final class HealthHandler: ChannelInboundHandler {
+final class HealthHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 

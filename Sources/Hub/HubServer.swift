@@ -4,6 +4,8 @@ package import Logging
 import Membership
 import NIOCore
 import NIOPosix
+import Relay
+import RelayStream
 import Sodium
 package import Timing
 
@@ -18,6 +20,14 @@ package final class HubServer: Sendable {
         package var listenPort: UInt16
         package var relayListen: Endpoint
         package var limits = ConnectionLimits.Bounds()
+        /// A port without TLS for relay streams and health, behind an ingress; nil for none.
+        package var webListen: Endpoint?
+        /// Relay data to UDP in bytes a second, in all; nil for no bound.
+        package var relayPace: UInt64?
+        /// How long agents have to go to another relay when this one ends.
+        package var relayDrain = Interval.seconds(2)
+        /// TLS handshakes at a time, and new connections a second.
+        package var handshakes = (atOnce: 128, perSecond: UInt64(2000))
         package var now: @Sendable () -> WallTime = { .now() }
 
         package init(
@@ -35,7 +45,11 @@ package final class HubServer: Sendable {
 
     /// The TCP port that it listens on.
     package let port: UInt16
+    /// The UDP port of relay and STUN, and the port without TLS; 0 where there is none.
+    package let relayPort: UInt16
+    package let webPort: UInt16
     private let listener: TLSListener.Server
+    private let web: (any Channel)?
     private let relay: (service: RelayService, loop: RelayLoop)?
     private let authority: AuthorityService?
     private let directory: DirectoryService?
@@ -63,20 +77,29 @@ package final class HubServer: Sendable {
                 } else { nil }
         } catch { throw .store(error) }
 
+        relay =
+            if options.roles.contains(.relay) {
+                try Self.bindRelay(RelayService(key: folder.loadRelayKey(), verifier: verifier, logger: logger), options)
+            } else { nil }
+        relayPort = relay?.loop.port ?? 0
         let health = Self.health(options.roles)
+        let port = WebPort(health: { health }, exchange: relay?.loop.exchange, now: options.now)
         let tls = try folder.loadTLS()
+        let ramp = AdmissionRamp(
+            atOnce: options.handshakes.atOnce,
+            rate: .init(perSecond: options.handshakes.perSecond, burst: options.handshakes.perSecond / 4 + 1), now: .now())
         let listener = try TLSListener(
             certificate: tls.certificate, key: tls.key, limits: ConnectionLimits(options.limits),
-            counters: FrameCounters(), health: { health })
-        if options.roles.contains(.relay) {
-            let service = RelayService(key: try folder.loadRelayKey(), verifier: verifier, logger: logger)
-            relay = (service, try service.bind(options.relayListen))
+            counters: FrameCounters(), web: port, ramp: ramp)
+        if let endpoint = options.webListen {
+            web = try await PlainListener(port, total: options.limits.total).bind(endpoint, group: Self.group)
         } else {
-            relay = nil
+            web = nil
         }
+        webPort = UInt16(clamping: web?.localAddress?.port ?? 0)
         self.listener = try await listener.bind(
             host: options.listenHost, port: options.listenPort, group: Self.group)
-        port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
+        self.port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
         var roles: Message.Roles = []
         if authority != nil { roles.insert(.authority) }
         if directory != nil { roles.insert(.directory) }
@@ -87,7 +110,11 @@ package final class HubServer: Sendable {
         let listen = self.listener.channel.localAddress.map { "\($0)" } ?? "?"
         if authority != nil { logger.info("authority: on, mesh \(configuration.mesh), TLS \(listen)") }
         if directory != nil { logger.info("directory: on, TLS \(listen)") }
-        if let relay { logger.info("relay and STUN: on, UDP \(options.relayListen), id \(relay.service.id)") }
+        if let relay {
+            logger.info(
+                "relay and STUN: on, UDP \(options.relayListen), TLS \(listen)\(RelayUpgrade.path), id \(relay.service.id)")
+        }
+        if let web { logger.info("without TLS: relay streams and health, \(web.localAddress.map { "\($0)" } ?? "?")") }
         logger.info("health: on, GET /healthz, TLS \(listen)")
     }
 
@@ -97,6 +124,7 @@ package final class HubServer: Sendable {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.serve() }
                 if let directory { group.addTask { try await directory.run() } }
+                if let web { group.addTask { try await Self.serve(web) } }
                 if let relay { group.addTask { try await relay.service.run(relay.loop) } }
                 group.addTask { try await self.sweep() }
                 // Any part that ends takes the others with it: half a hub would look healthy.
@@ -121,6 +149,25 @@ package final class HubServer: Sendable {
                 }
             }
         }
+    }
+
+    private static func serve(_ web: any Channel) async throws {
+        try await withTaskCancellationHandler {
+            try await web.closeFuture.get()
+        } onCancel: {
+            web.close(promise: nil)
+        }
+    }
+
+    private static func bindRelay(
+        _ service: RelayService, _ options: Options
+    ) throws(HubError) -> (service: RelayService, loop: RelayLoop) {
+        var configuration = RelayServer.Configuration()
+        configuration.maximumClients = options.limits.total
+        var settings = RelayLoop.Settings()
+        settings.pace = options.relayPace.map { .init(perSecond: $0, burst: max(65_536, $0 / 50)) }
+        settings.drain = options.relayDrain
+        return (service, try service.bind(options.relayListen, configuration, settings))
     }
 
     private func sweep() async throws {

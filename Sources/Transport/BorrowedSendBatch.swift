@@ -19,6 +19,8 @@ package struct BorrowedSendBatch: ~Copyable, @unchecked Sendable {
         package var error: Errno?
         /// The socket's buffer is full: wait until it is writable, then flush again. The rest is kept.
         package var isBlocked = false
+
+        package init() {}
     }
 
     @safe
