@@ -31,7 +31,8 @@ package struct RelayServer: ~Copyable {
         /// Relay data per client.
         package var packetLimit = TokenBucket.Limit(perSecond: 200_000, burst: 50_000)
         package var byteLimit = TokenBucket.Limit(perSecond: 250_000_000, burst: 32_000_000)
-        package var pingLimit = TokenBucket.Limit(perSecond: 5, burst: 20)
+        /// An agent that only sends through the relay asks ten times a second whether it is there.
+        package var pingLimit = TokenBucket.Limit(perSecond: 20, burst: 40)
         /// Errors per client, and per address that has proven nothing. Apart from the limits for what they answer, so
         /// that an agent which sends on after a relay's restart does not use up its own way back in.
         package var errorLimit = TokenBucket.Limit(perSecond: 10, burst: 20)
