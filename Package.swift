@@ -133,6 +133,13 @@ let full: [Target] = [
         path: "Benchmarks/warren-crowd"),
     program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
     program("warren", ["Control", "Linux", "Addressing", arguments]),
+    program(
+        "warren-relay-load",
+        [
+            "Hub", "Membership", "Relay", "RelayStream", "Transport", "Sodium", "Linux", "Addressing", "Timing", nioCore,
+            nioPosix, arguments,
+        ],
+        path: "Benchmarks/warren-relay-load"),
     tests("Membership", ["Sodium", "Addressing"]),
     tests("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL]),
     tests(

@@ -124,6 +124,7 @@ final class RelayLoop: @unchecked Sendable {
         for _ in 0..<Self.roundsPerTurn {
             var received = 0
             for _ in 0..<Self.receivesPerRound {
+                runs.makeRoom()
                 let count = receiving.receive(from: socket.raw, into: &runs.pool)
                 guard count > 0 else { break }
                 received += count

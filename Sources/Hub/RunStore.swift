@@ -34,6 +34,8 @@ struct RunStore: ~Copyable {
     private static let messageCost = 4096
     private static let segmentCost = 64
     private static let maximumSegments = 64
+    /// Buffers that receiving always finds: else the kernel would choose what is lost.
+    private static let reserve = 64
 
     var pool: PacketPool
     var queue: FairQueue<Run>
@@ -47,10 +49,15 @@ struct RunStore: ~Copyable {
         pool = try PacketPool(buffers: Self.buffers, bufferSize: PooledReceiveBatch.bufferSize)
         var configuration = FairQueue<Run>.Configuration()
         configuration.quantum = 32 << 10
-        configuration.flowLimit = 1 << 20
-        // At the least cost of a run, a buffer remains for receiving.
-        configuration.totalLimit = (Self.buffers - 128) * Self.messageCost
         queue = FairQueue(configuration)
+    }
+
+    /// Makes room for receiving, at the expense of the longest flow.
+    mutating func makeRoom() {
+        while pool.available < Self.reserve, !queue.isEmpty {
+            queue.shorten()
+            for dropped in queue.takeDropped() { release(dropped) }
+        }
     }
 
     /// The next datagram of the message goes to `destination`.

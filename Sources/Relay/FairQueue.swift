@@ -8,7 +8,7 @@ package struct FairQueue<Element> {
     package struct Configuration: Sendable {
         /// What a flow may send in each round.
         package var quantum = 32 << 10
-        package var flowLimit = 2 << 20
+        package var flowLimit = 4 << 20
         package var totalLimit = 16 << 20
 
         package init() {}
@@ -109,7 +109,7 @@ package struct FairQueue<Element> {
     }
 
     /// Takes a quarter off the longest flow: dropping several at once, it need not look for the longest each time.
-    private mutating func shorten() {
+    package mutating func shorten() {
         guard let longest = flows.indices.max(by: { flows[$0].cost < flows[$1].cost }) else { return }
         let goal = flows[longest].cost / 4 * 3
         while flows[longest].cost > goal || cost > configuration.totalLimit {

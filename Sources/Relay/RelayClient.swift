@@ -138,14 +138,14 @@ package struct RelayClient: Sendable {
     }
 
     /// Begins a registration whose hello goes with the request that opens a stream: it is not sent again here.
-    mutating func greet(now: MonotonicTime, using random: inout some RandomNumberGenerator) -> Hello {
+    package mutating func greet(now: MonotonicTime, using random: inout some RandomNumberGenerator) -> Hello {
         nonce = random.next()
         phase = .greeting(retry: .never, attempts: 1)
         return Hello(agent: identity.agent, nonce: nonce)
     }
 
     /// The stream is open: the challenge is on its way.
-    mutating func greeted(now: MonotonicTime, patience: Interval) {
+    package mutating func greeted(now: MonotonicTime, patience: Interval) {
         guard case .greeting(_, let attempts) = phase else { return }
         phase = .greeting(retry: now + patience, attempts: attempts)
     }
