@@ -131,7 +131,7 @@ let full: [Target] = [
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),
-    program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
+    program("warren-hub", ["Hub", "Directory", "Membership", "Sodium", "Addressing", "Timing", arguments, logging]),
     program("warren", ["Control", "Linux", "Addressing", arguments]),
     program(
         "warren-relay-load",

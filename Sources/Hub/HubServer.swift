@@ -22,8 +22,12 @@ package final class HubServer: Sendable {
         package var limits = ConnectionLimits.Bounds()
         /// A port without TLS for relay streams and health, behind an ingress; nil for none.
         package var webListen: Endpoint?
+        /// A port for metrics and health, not for agents; nil for none.
+        package var metricsListen: Endpoint?
         /// Relay data to UDP in bytes a second, in all; nil for no bound.
         package var relayPace: UInt64?
+        /// Relay data of each agent in bytes a second.
+        package var relayClientRate: UInt64 = 250_000_000
         /// How long agents have to go to another relay when this one ends.
         package var relayDrain = Interval.seconds(2)
         /// TLS handshakes at a time, and new connections a second.
@@ -48,8 +52,9 @@ package final class HubServer: Sendable {
     /// The UDP port of relay and STUN, and the port without TLS; 0 where there is none.
     package let relayPort: UInt16
     package let webPort: UInt16
+    package let metricsPort: UInt16
     private let listener: TLSListener.Server
-    private let web: (any Channel)?
+    private let plain: [any Channel]
     private let relay: (service: RelayService, loop: RelayLoop)?
     private let authority: AuthorityService?
     private let directory: DirectoryService?
@@ -91,12 +96,20 @@ package final class HubServer: Sendable {
         let listener = try TLSListener(
             certificate: tls.certificate, key: tls.key, limits: ConnectionLimits(options.limits),
             counters: FrameCounters(), web: port, ramp: ramp)
+        var plain: [any Channel] = []
         if let endpoint = options.webListen {
-            web = try await PlainListener(port, total: options.limits.total).bind(endpoint, group: Self.group)
-        } else {
-            web = nil
+            plain.append(try await PlainListener(port, total: options.limits.total).bind(endpoint, group: Self.group))
         }
-        webPort = UInt16(clamping: web?.localAddress?.port ?? 0)
+        webPort = UInt16(clamping: plain.last?.localAddress?.port ?? 0)
+        if let endpoint = options.metricsListen {
+            var port = port
+            let exchange = port.exchange
+            port.exchange = nil
+            port.metrics = { exchange.map(RelayMetrics.text) ?? "" }
+            plain.append(try await PlainListener(port, total: 64).bind(endpoint, group: Self.group))
+        }
+        metricsPort = options.metricsListen == nil ? 0 : UInt16(clamping: plain.last?.localAddress?.port ?? 0)
+        self.plain = plain
         self.listener = try await listener.bind(
             host: options.listenHost, port: options.listenPort, group: Self.group)
         self.port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
@@ -114,7 +127,8 @@ package final class HubServer: Sendable {
             logger.info(
                 "relay and STUN: on, UDP \(options.relayListen), TLS \(listen)\(RelayUpgrade.path), id \(relay.service.id)")
         }
-        if let web { logger.info("without TLS: relay streams and health, \(web.localAddress.map { "\($0)" } ?? "?")") }
+        if let endpoint = options.webListen { logger.info("relay streams without TLS: on, \(endpoint)") }
+        if let endpoint = options.metricsListen { logger.info("metrics: on, GET /metrics, \(endpoint)") }
         logger.info("health: on, GET /healthz, TLS \(listen)")
     }
 
@@ -124,7 +138,7 @@ package final class HubServer: Sendable {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.serve() }
                 if let directory { group.addTask { try await directory.run() } }
-                if let web { group.addTask { try await Self.serve(web) } }
+                for channel in plain { group.addTask { try await Self.serve(channel) } }
                 if let relay { group.addTask { try await relay.service.run(relay.loop) } }
                 group.addTask { try await self.sweep() }
                 // Any part that ends takes the others with it: half a hub would look healthy.
@@ -164,6 +178,8 @@ package final class HubServer: Sendable {
     ) throws(HubError) -> (service: RelayService, loop: RelayLoop) {
         var configuration = RelayServer.Configuration()
         configuration.maximumClients = options.limits.total
+        let rate = options.relayClientRate
+        configuration.byteLimit = .init(perSecond: rate, burst: max(1 << 20, rate / 8))
         var settings = RelayLoop.Settings()
         settings.pace = options.relayPace.map { .init(perSecond: $0, burst: max(65_536, $0 / 50)) }
         settings.drain = options.relayDrain
@@ -191,10 +207,15 @@ extension HubFolder {
         var relays: [MeshInfo.Relay] = []
         for relay in configuration.relays {
             let id = if let id = relay.id { id } else { try relayID() }
+            let own = relay.id == nil ? MeshInfo.Stream(address: configuration.address, pin: pin) : nil
+            let streams = [relay.stream ?? own].compactMap(\.self)
             if let index = relays.firstIndex(where: { $0.id == id }) {
-                relays[index] = MeshInfo.Relay(id: id, endpoints: relays[index].endpoints + [relay.endpoint])
+                let known = relays[index].streams
+                relays[index] = MeshInfo.Relay(
+                    id: id, endpoints: relays[index].endpoints + [relay.endpoint],
+                    streams: known + streams.filter { !known.contains($0) })
             } else {
-                relays.append(MeshInfo.Relay(id: id, endpoints: [relay.endpoint]))
+                relays.append(MeshInfo.Relay(id: id, endpoints: [relay.endpoint], streams: streams))
             }
         }
         return MeshInfo(

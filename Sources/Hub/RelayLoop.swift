@@ -92,6 +92,7 @@ final class RelayLoop: @unchecked Sendable {
                 try serve(now: now)
                 if nextTick <= now {
                     exchange.withServer { $0.tick(now: now, using: &random) }
+                    exchange.udpDrops.store(runs.queue.drops, ordering: .relaxed)
                     nextTick = now + .seconds(1)
                 }
                 if end == .never, wake.isStopping.load(ordering: .acquiring) {

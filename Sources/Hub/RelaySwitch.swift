@@ -59,7 +59,12 @@ final class RelaySwitch: Sendable {
 
     var openStreams: Int { state.withLock { $0.ports.count } }
     var unregisteredStreams: Int { state.withLock { $0.ports.count - $0.registered } }
-    var droppedParcels: UInt64 { mailbox.withLock { $0.dropped } }
+    /// What queues lost: of the UDP thread, on the way to it, and of the streams that are open.
+    var queueDrops: UInt64 {
+        mailbox.withLock { $0.dropped } + udpDrops.load(ordering: .relaxed) + ports().reduce(0) { $0 + $1.drops }
+    }
+    /// Counted by the UDP thread.
+    let udpDrops = Atomic<UInt64>(0)
 
     /// Gives a new stream its number.
     func open(from endpoint: Endpoint, _ channel: any Channel) -> RelayPort {

@@ -12,8 +12,10 @@ struct WebPort: Sendable {
     static let requestTimeout = TimeAmount.seconds(10)
 
     let health: @Sendable () -> String
+    /// On a port of its own only: nil on those that agents reach.
+    var metrics: (@Sendable () -> String)?
     /// Nil where there is no relay.
-    let exchange: RelaySwitch?
+    var exchange: RelaySwitch?
     /// How many streams there may be that have not registered.
     static let unregisteredLimit = 2048
 
@@ -28,7 +30,7 @@ struct WebPort: Sendable {
     /// Adds the handlers; on the channel's loop.
     func configure(_ channel: any Channel) throws {
         let pipeline = channel.pipeline.syncOperations
-        let answer = HealthHandler(state: health)
+        let answer = HealthHandler(state: health, metrics: metrics)
         let loop = channel.eventLoop
         let deadline = loop.scheduleTask(in: Self.requestTimeout) { channel.close(promise: nil) }
         channel.closeFuture.whenComplete { _ in deadline.cancel() }

@@ -65,6 +65,7 @@ package struct RelayStreamConnector: Sendable {
         bootstrap.connect(host: target.host, port: Int(target.port)).whenComplete { result in
             switch result {
             case .success(let channel):
+                guard attempt.select(channel) else { return }
                 var head = HTTPRequestHead(
                     version: .http1_1, method: .GET, uri: RelayUpgrade.path, headers: RelayUpgrade.headers(hello))
                 head.headers.add(name: "Host", value: address.description)
@@ -83,15 +84,15 @@ package struct RelayStreamConnector: Sendable {
         _ channel: any Channel, _ attempt: RelayStreamAttempt, _ hello: Hello,
         receive: @escaping @Sendable (ByteBuffer) -> Void, closed: @escaping @Sendable () -> Void
     ) throws {
-        attempt.channel = channel
+        attempt.add(channel)
         let (pin, address) = (pin, address)
         let pipeline = channel.pipeline.syncOperations
         if let proxy {
-            try pipeline.addHandler(ProxyConnectHandler(proxy, to: address) { attempt.fail($0) })
+            try pipeline.addHandler(ProxyConnectHandler(proxy, to: address) { attempt.fail($0, on: channel) })
         }
         let verify: NIOSSLCustomVerificationCallback = { certificates, promise in
             let isRight = certificates.first.flatMap { try? HubLink.pin(of: $0) } == pin
-            if !isRight { attempt.fail(.wrongPin(address)) }
+            if !isRight { attempt.fail(.wrongPin(address), on: channel) }
             promise.succeed(isRight ? .certificateVerified : .failed)
         }
         let name = address.host.contains(":") || address.host.last?.isNumber == true ? nil : address.host
@@ -123,84 +124,6 @@ package struct RelayStreamConnector: Sendable {
         case let error as IOError: return error.description
         default: return "\(error)"
         }
-    }
-}
-
-/// A stream that is being opened. Its state is touched on its loop only.
-package final class RelayStreamAttempt: @unchecked Sendable {
-    // Safe: `channel` and `isOver` are used on the loop alone; the rest does not change.
-    package let connection: EventLoopFuture<RelayStreamConnection>
-    private let promise: EventLoopPromise<RelayStreamConnection>
-    private let loop: any EventLoop
-    private let address: HubAddress
-    fileprivate var channel: (any Channel)?
-    private var isOver = false
-
-    fileprivate init(on loop: any EventLoop, _ address: HubAddress) {
-        self.loop = loop
-        self.address = address
-        promise = loop.makePromise(of: RelayStreamConnection.self)
-        connection = promise.futureResult
-    }
-
-    /// Ends it, unless the connection is there. From any thread.
-    package func cancel() {
-        loop.execute { self.fail(.cancelled) }
-    }
-
-    fileprivate func succeed(_ connection: RelayStreamConnection) -> Bool {
-        guard !isOver else { return false }
-        isOver = true
-        channel = nil
-        promise.succeed(connection)
-        return true
-    }
-
-    fileprivate func fail(_ error: RelayStreamError) {
-        guard !isOver else { return }
-        isOver = true
-        promise.fail(error)
-        channel?.close(promise: nil)
-        channel = nil
-    }
-
-    /// What the connection's last handler saw.
-    fileprivate func fail(_ error: any Error) {
-        switch error {
-        case is NIOSSLError, is BoringSSLError: fail(RelayStreamError.unreachable(address, reason: "TLS handshake failed"))
-        case let error as IOError: fail(RelayStreamError.unreachable(address, reason: error.description))
-        default: fail(RelayStreamError.unreachable(address, reason: "\(error)"))
-        }
-    }
-}
-
-/// Until the upgrade: a response other than 101, an error, or an end is why there is no stream.
-private final class RefusalHandler: ChannelInboundHandler, RemovableChannelHandler {
-    typealias InboundIn = HTTPClientResponsePart
-    typealias InboundOut = Never
-
-    private let address: HubAddress
-    private let attempt: RelayStreamAttempt
-
-    init(_ address: HubAddress, _ attempt: RelayStreamAttempt) {
-        self.address = address
-        self.attempt = attempt
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if case .head(let head) = unwrapInboundIn(data) {
-            attempt.fail(RelayStreamError.notUpgraded(address, status: Int(head.status.code)))
-        }
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        attempt.fail(error)
-        context.close(promise: nil)
-    }
-
-    func channelInactive(context: ChannelHandlerContext) {
-        attempt.fail(RelayStreamError.unreachable(address, reason: "the connection was closed"))
-        context.fireChannelInactive()
     }
 }
 

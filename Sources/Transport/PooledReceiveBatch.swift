@@ -104,11 +104,13 @@ package struct PooledReceiveBatch: ~Copyable, @unchecked Sendable {
         else { return nil }
         let control = unsafe UnsafeRawBufferPointer(
             start: controls + index &* Self.controlStride, count: min(Int(header.msg_controllen), Self.controlStride))
-        let segmentSize = unsafe ControlMessage.loadSegmentSize(control) ?? length
+        let received = unsafe ControlMessage.load(control)
+        let segmentSize = received.segmentSize ?? length
         guard segmentSize > 0 else { return nil }
         let memory = unsafe pool.bytes(buffers[index])
         return unsafe ReceivedMessage(
-            UnsafeMutableRawBufferPointer(rebasing: memory[..<length]), segmentSize: segmentSize, source: source)
+            UnsafeMutableRawBufferPointer(rebasing: memory[..<length]), segmentSize: segmentSize, source: source,
+            arrival: received.arrival)
     }
 
     /// To be called once all messages of the last receive are dealt with.
