@@ -61,16 +61,20 @@ struct DatagramPair: ~Copyable {
     private var receiving: ReceiveBatch
     private var table = SocketTable()
 
-    /// As many datagrams as one segmented send of a tunnel has.
-    private static let burst = 44
+    /// Datagrams in one segmented send.
+    private let burst: Int
 
-    init(_ sender: consuming DatagramEnd, _ receiver: consuming DatagramEnd, _ size: Int, _ window: Int) throws {
+    init(
+        _ sender: consuming DatagramEnd, _ receiver: consuming DatagramEnd, _ size: Int, _ window: Int, _ burst: Int
+    ) throws {
         let sending = try SendBatch()
         let receiving = try ReceiveBatch()
         self.sending = sending
+        if burst == 1 { self.sending.setSegmentation(false, socket: 0) }
         self.receiving = receiving
         self.size = size
         self.window = window
+        self.burst = burst
         table[0] = sender.socket.raw
         self.sender = sender
         self.receiver = receiver
@@ -85,7 +89,7 @@ struct DatagramPair: ~Copyable {
         while true {
             let now = MonotonicTime.now()
             guard now < end else { break }
-            while sent - arrived + Self.burst * frameSize <= window, send() { sent += Self.burst * frameSize }
+            while sent - arrived + burst * frameSize <= window, send() { sent += burst * frameSize }
             let before = arrived
             take(&arrived, &frames)
             if arrived > before {
@@ -95,7 +99,7 @@ struct DatagramPair: ~Copyable {
                 sent = arrived
                 stalls += 1
                 progress = now
-            } else if sent - arrived + Self.burst * frameSize > window {
+            } else if sent - arrived + burst * frameSize > window {
                 wait(receiver.socket.raw, 2)
             }
             sender.turn()
@@ -105,7 +109,7 @@ struct DatagramPair: ~Copyable {
     }
 
     private mutating func send() -> Bool {
-        for _ in 0..<Self.burst {
+        for _ in 0..<burst {
             guard let buffer = unsafe sending.reserve(size + FrameHeader.size),
                 unsafe sender.client.writeHeader(to: receiver.id, in: buffer)
             else { return false }

@@ -23,6 +23,8 @@ struct Flow: AsyncParsableCommand {
     var size = 1452
     @Option(help: "Bytes under way for each pair.")
     var window = 1 << 20
+    @Option(help: "Datagrams in one segmented send, by UDP; a tunnel has as many for one read of its TUN.")
+    var burst = 44
 
     func run() async throws {
         let mesh = try mesh.mesh()
@@ -33,11 +35,11 @@ struct Flow: AsyncParsableCommand {
             try await withThrowingTaskGroup(of: Void.self) { tasks in
                 for pair in 0..<pairs {
                     let (sender, receiver) = (members[pair * 2], members[pair * 2 + 1])
-                    let (relay, size, window) = (relay, size, window)
+                    let (relay, size, window, burst) = (relay, size, window, burst)
                     tasks.addTask {
                         try await onThread("pair-\(pair)") {
                             var pair = try DatagramPair(
-                                DatagramEnd(sender, relay), DatagramEnd(receiver, relay), size, window)
+                                DatagramEnd(sender, relay), DatagramEnd(receiver, relay), size, window, burst)
                             try pair.run(until: end, count)
                         }
                     }

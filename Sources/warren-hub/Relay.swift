@@ -1,6 +1,7 @@
 import Addressing
 import ArgumentParser
 import Directory
+import Glibc
 import Hub
 import Membership
 import Sodium
@@ -46,6 +47,7 @@ struct Relay: AsyncParsableCommand {
         let advertised = HubConfiguration.AdvertisedRelay(
             id: try made.relayID(), endpoint: endpoint, stream: .init(address: address, pin: made.pin))
         print("warren-hub advertise --relay \(advertised.text)")
+        fflush(nil)
         try await HubProgram.serve(
             made, relay.options(roles: [.relay], listen: listen, relayListen: relayListen), verbose: verbose,
             until: shutdown)
