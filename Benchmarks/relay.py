@@ -89,7 +89,9 @@ def rehome(side, authority):
     os.kill(relays[0].pid, signal.SIGKILL)
     figures = json.loads(load.stdout.readline())
     load.wait()
-    os.kill(relays[1].pid, signal.SIGTERM)
+    for relay in relays:
+        relay.child.terminate()
+        relay.child.wait()
     print(f'rehome {figures["moved"]} of {figures["clients"]} members, registered in {float(ready[1]):.1f} s; '
           f'home again after: p50 {figures["p50"]:.2f} s, p99 {figures["p99"]:.2f} s, last {figures["max"]:.2f} s; '
           f'{figures["attempts"]} connections in all', flush=True)

@@ -35,12 +35,12 @@ struct Flock: AsyncParsableCommand {
         }
         let begun = MonotonicTime.now()
         // As pods do, they come one after the other.
-        for chunk in stride(from: 0, to: members.count, by: 50) {
-            for member in members[chunk..<min(chunk + 50, members.count)] { member.start() }
+        for chunk in stride(from: 0, to: members.count, by: 25) {
+            for member in members[chunk..<min(chunk + 25, members.count)] { member.start() }
             try await Task.sleep(nanoseconds: 50_000_000)
         }
-        guard await watch.wait(patience, { $0.atHome == clients }) else {
-            throw ValidationError("only \(watch.state.atHome) of \(clients) registered")
+        guard await watch.wait(patience, { $0.atFirst == clients }) else {
+            throw ValidationError("only \(watch.state.atFirst) of \(clients) registered at the first relay")
         }
         say("ready \(MonotonicTime.now().since(begun).seconds)")
         if warm > 1 { try await Task.sleep(nanoseconds: 10_000_000_000) }
@@ -62,7 +62,7 @@ final class Watch: Sendable {
     struct State {
         var home: [Int?]
         var times: [Double?]
-        var atHome = 0
+        var atFirst = 0
         var moved = 0
         var firstLost: MonotonicTime?
     }
@@ -80,7 +80,7 @@ final class Watch: Sendable {
         guarded.withLock { state in
             let before = state.home[member]
             state.home[member] = home
-            state.atHome += (home == nil ? 0 : 1) - (before == nil ? 0 : 1)
+            state.atFirst += (home == 0 ? 1 : 0) - (before == 0 ? 1 : 0)
             if before == 0, home != 0, state.firstLost == nil { state.firstLost = now }
             if let home, home != 0, state.times[member] == nil, let lost = state.firstLost {
                 state.times[member] = now.since(lost).seconds

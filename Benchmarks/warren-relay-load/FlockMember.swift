@@ -40,6 +40,9 @@ final class FlockMember: @unchecked Sendable {
         self.changed = changed
         var configuration = RelayHomes.Configuration()
         configuration.warm = warm
+        // All are to begin at the first, however long a machine takes that has both ends of 5,000 handshakes.
+        configuration.grace = .seconds(20)
+        configuration.preference = .seconds(20)
         homes = RelayHomes(
             relays.map { .init(id: $0.id, endpoint: $0.udp, transports: [.tls]) }, identity: member.identity,
             credential: member.credential, configuration, now: .now())

@@ -133,7 +133,7 @@ final class RelayLoop: @unchecked Sendable {
                 if count < 32 { break }
             }
             flushReplies()
-            for parcel in exchange.takeParcels() { runs.add(parcel) }
+            for parcel in exchange.takeParcels() { runs.add(parcel, now: now) }
             let hasSent = try send(now: now)
             if received == 0, !hasSent { return }
         }
@@ -157,14 +157,15 @@ final class RelayLoop: @unchecked Sendable {
                         }
                         switch unsafe server.receive(datagram, from: link, now: now, wall: wall) {
                         case .forward(let destination):
-                            runs.add(datagram.count, to: destination, flow: server.lastFlow, &collector)
+                            runs.add(
+                                datagram.count, to: destination, flow: server.lastFlow, &collector, now: now)
                         case .reply(let bytes):
                             collector.skip(datagram.count)
                             reply(bytes, link.endpoint)
                         case .drop: collector.skip(datagram.count)
                         }
                     }
-                    runs.close(&collector)
+                    runs.close(&collector, now: now)
                 }
             }
         }
@@ -179,7 +180,7 @@ final class RelayLoop: @unchecked Sendable {
         while !runs.sending.isFull, let run = nextRun(now) {
             hasSent = true
             if run.destination.isStream {
-                if let port = exchange.port(run.destination.stream) { deliver(run, to: port) }
+                if let port = exchange.port(run.destination.stream) { deliver(run, to: port, now: now) }
                 runs.release(run)
             } else {
                 runs.send(run)
@@ -193,15 +194,15 @@ final class RelayLoop: @unchecked Sendable {
     }
 
     private func nextRun(_ now: MonotonicTime) -> Run? {
-        guard let limit = settings.pace else { return runs.queue.popFirst() }
+        guard let limit = settings.pace else { return runs.popFirst(now: now) }
         // Whoever sends the last of the tokens may owe for one run: 64 KB at most.
-        guard !runs.queue.isEmpty, pace.take(1, limit: limit, now: now), let run = runs.queue.popFirst() else { return nil }
+        guard !runs.queue.isEmpty, pace.take(1, limit: limit, now: now), let run = runs.popFirst(now: now) else { return nil }
         _ = pace.takeAhead(UInt64(run.length), limit: limit, now: now)
         return run
     }
 
     /// Copies a run into messages of one TLS record at most.
-    private func deliver(_ run: Run, to port: RelayPort) {
+    private func deliver(_ run: Run, to port: RelayPort, now: MonotonicTime) {
         let bytes = unsafe runs.bytes(run)
         let frameSize = run.segmentSize + StreamFrames.lengthSize
         let portion = max(1, RelaySwitch.portionSize / frameSize) * run.segmentSize
@@ -216,7 +217,7 @@ final class RelayLoop: @unchecked Sendable {
                 unsafe frames.writeBytes(bytes[offset..<(offset + length)])
                 offset += length
             }
-            port.deliver(frames, flow: run.flow)
+            port.deliver(frames, flow: run.flow, now: now)
         }
     }
 

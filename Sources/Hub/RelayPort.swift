@@ -1,6 +1,7 @@
 import NIOCore
 import Relay
 import Synchronization
+import Timing
 
 /// The way out to one stream: a fair queue of what others send to its agent, with control ahead. Any thread delivers; the
 /// stream's handler, on its event loop, takes.
@@ -42,9 +43,9 @@ final class RelayPort: Sendable {
     }
 
     /// Queues whole frames with their lengths, from one sender.
-    func deliver(_ frames: ByteBuffer, flow: Int) {
+    func deliver(_ frames: ByteBuffer, flow: Int, now: MonotonicTime) {
         let isFirst = outbound.withLock { outbound -> Bool in
-            outbound.data.append(frames, cost: frames.readableBytes + 64, flow: flow)
+            outbound.data.append(frames, cost: frames.readableBytes + 64, flow: flow, now: now)
             _ = outbound.data.takeDropped()
             return Self.schedule(&outbound)
         }
@@ -64,8 +65,9 @@ final class RelayPort: Sendable {
 
     /// The next portion to send, with `headroom` free bytes in front; nil when nothing waits, after which the next delivery
     /// makes a wish again.
-    func next(headroom: Int) -> ByteBuffer? {
+    func next(headroom: Int, now: MonotonicTime) -> ByteBuffer? {
         outbound.withLock { outbound in
+            defer { _ = outbound.data.takeDropped() }
             if !outbound.control.isEmpty {
                 let messages = outbound.control.flatMap(\.self)
                 outbound.control = []
@@ -73,14 +75,14 @@ final class RelayPort: Sendable {
                 portion.writeBytes(messages)
                 return portion
             }
-            guard let first = outbound.held ?? outbound.data.popFirst() else {
+            guard let first = outbound.held ?? outbound.data.popFirst(now: now) else {
                 outbound.isScheduled = false
                 return nil
             }
             outbound.held = nil
             var portion = Self.buffer(channel.allocator, headroom, max(RelaySwitch.portionSize, first.readableBytes))
             portion.writeImmutableBuffer(first)
-            while let more = outbound.data.popFirst() {
+            while let more = outbound.data.popFirst(now: now) {
                 guard portion.readableBytes + more.readableBytes <= RelaySwitch.portionSize else {
                     outbound.held = more
                     break

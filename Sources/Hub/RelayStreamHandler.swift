@@ -158,7 +158,7 @@ final class RelayStreamHandler: ChannelInboundHandler {
     private func drain(_ context: ChannelHandlerContext) {
         guard let port, !isClosing else { return }
         var hasWritten = false
-        while context.channel.isWritable, let portion = port.next(headroom: Self.headroom) {
+        while context.channel.isWritable, let portion = port.next(headroom: Self.headroom, now: clock().0) {
             write(.binary, portion, context)
             hasWritten = true
         }

@@ -125,7 +125,7 @@ final class RelaySwitch: Sendable {
                 continue
             }
             if let port = delivery.port {
-                port.deliver(frames, flow: delivery.flow)
+                port.deliver(frames, flow: delivery.flow, now: now)
             } else if !delivery.destination.isStream {
                 post(Parcel(frames: frames, destination: delivery.destination.endpoint, flow: delivery.flow))
             }

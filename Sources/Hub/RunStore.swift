@@ -1,6 +1,7 @@
 import Addressing
 import NIOCore
 import Relay
+import Timing
 import Transport
 
 /// Datagrams of one sender to one receiver that lie one behind the other in a buffer, all of `segmentSize` bytes but the last,
@@ -61,7 +62,9 @@ struct RunStore: ~Copyable {
     }
 
     /// The next datagram of the message goes to `destination`.
-    mutating func add(_ count: Int, to destination: RelayLink, flow: Int, _ collector: inout Collector) {
+    mutating func add(
+        _ count: Int, to destination: RelayLink, flow: Int, _ collector: inout Collector, now: MonotonicTime
+    ) {
         if var run = collector.run, run.destination == destination, run.flow == flow,
             run.offset + run.length == collector.offset, run.length == run.segments * run.segmentSize,
             count <= run.segmentSize, run.segments < Self.maximumSegments
@@ -70,7 +73,7 @@ struct RunStore: ~Copyable {
             run.segments += 1
             collector.run = run
         } else {
-            close(&collector)
+            close(&collector, now: now)
             collector.run = Run(
                 buffer: collector.buffer, offset: collector.offset, length: count, segmentSize: count, segments: 1,
                 destination: destination, flow: flow)
@@ -79,21 +82,17 @@ struct RunStore: ~Copyable {
     }
 
     /// Queues the run that was collected, if any.
-    mutating func close(_ collector: inout Collector) {
+    mutating func close(_ collector: inout Collector, now: MonotonicTime) {
         guard let run = collector.run else { return }
         collector.run = nil
-        enqueue(run)
-    }
-
-    private mutating func enqueue(_ run: Run) {
         holds[Int(run.buffer)] += 1
         let cost = run.length + run.segments * Self.segmentCost + Self.messageCost
-        queue.append(run, cost: cost, flow: run.flow)
+        queue.append(run, cost: cost, flow: run.flow, now: now)
         for dropped in queue.takeDropped() { release(dropped) }
     }
 
     /// Queues what a stream sends to a UDP endpoint, copied into a buffer without the lengths.
-    mutating func add(_ parcel: RelaySwitch.Parcel) {
+    mutating func add(_ parcel: RelaySwitch.Parcel, now: MonotonicTime) {
         guard let buffer = pool.take() else { return }
         hold(buffer)
         let memory = unsafe pool.bytes(buffer)
@@ -109,9 +108,9 @@ struct RunStore: ~Copyable {
                 unsafe target.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[..<length]))
                 return length
             }
-            add(length, to: destination, flow: parcel.flow, &collector)
+            add(length, to: destination, flow: parcel.flow, &collector, now: now)
         }
-        close(&collector)
+        close(&collector, now: now)
         release(buffer)
     }
 
@@ -122,6 +121,12 @@ struct RunStore: ~Copyable {
     mutating func release(_ buffer: UInt32) {
         holds[Int(buffer)] -= 1
         if holds[Int(buffer)] == 0 { pool.give(buffer) }
+    }
+
+    /// The next run in turn.
+    mutating func popFirst(now: MonotonicTime) -> Run? {
+        defer { for dropped in queue.takeDropped() { release(dropped) } }
+        return queue.popFirst(now: now)
     }
 
     /// The run is done with.

@@ -1,21 +1,26 @@
+package import Timing
+
 /// What waits to be sent, from many sources, each of which gets its share: deficit round robin (Shreedhar and Varghese,
 /// 1996) with the list of fresh flows of RFC 8290, so that who sends little waits for nobody.
 ///
 /// A flow is a small number. Its elements stay in order; beyond its limit its oldest are dropped, beyond the limit of all
-/// those of the longest flow: a sender that is faster than its share loses its own packets, and hears of it soonest. The
-/// caller takes what was dropped with `takeDropped`. Costs are bytes. Not safe for concurrent use.
+/// those of the longest flow, and what has waited too long while more waits behind it: a sender that is faster than its
+/// share loses its own packets, and hears of it soonest. The caller takes what was dropped with `takeDropped`. Costs are
+/// bytes. Not safe for concurrent use.
 package struct FairQueue<Element> {
     package struct Configuration: Sendable {
         /// What a flow may send in each round.
         package var quantum = 32 << 10
         package var flowLimit = 4 << 20
         package var totalLimit = 16 << 20
+        /// How long an element may wait, unless it is all that its flow has.
+        package var patience = Interval.milliseconds(250)
 
         package init() {}
     }
 
     private struct Flow {
-        var elements = FIFO<(element: Element, cost: Int)>()
+        var elements = FIFO<(element: Element, cost: Int, arrived: MonotonicTime)>()
         var cost = 0
         var deficit = 0
         var isListed = false
@@ -37,11 +42,11 @@ package struct FairQueue<Element> {
 
     package var isEmpty: Bool { count == 0 }
 
-    package mutating func append(_ element: Element, cost: Int, flow: Int) {
+    package mutating func append(_ element: Element, cost: Int, flow: Int, now: MonotonicTime) {
         if flow >= flows.count {
             flows.append(contentsOf: repeatElement(Flow(), count: flow + 1 - flows.count))
         }
-        flows[flow].elements.append((element, cost))
+        flows[flow].elements.append((element, cost, now))
         flows[flow].cost += cost
         self.cost += cost
         count += 1
@@ -55,12 +60,16 @@ package struct FairQueue<Element> {
     }
 
     /// The next element to send; nil when nothing waits.
-    package mutating func popFirst() -> Element? {
+    package mutating func popFirst(now: MonotonicTime) -> Element? {
         while true {
             let isFresh = !fresh.isEmpty
             guard let flow = isFresh ? fresh.first : turns.first else { return nil }
             guard let next = flows[flow].elements.first else {
                 retire(flow, isFresh: isFresh)
+                continue
+            }
+            if flows[flow].elements.count > 1, now.since(next.arrived) > configuration.patience {
+                _ = dropFirst(of: flow)
                 continue
             }
             guard next.cost <= flows[flow].deficit else {
@@ -94,7 +103,7 @@ package struct FairQueue<Element> {
     }
 
     private mutating func take(from flow: Int) -> Element? {
-        guard let (element, cost) = flows[flow].elements.popFirst() else { return nil }
+        guard let (element, cost, _) = flows[flow].elements.popFirst() else { return nil }
         flows[flow].cost -= cost
         self.cost -= cost
         count -= 1

@@ -192,7 +192,7 @@ extension RelayHomes {
             let patience = slots[index].opened + configuration.grace
             if isUsable(index) {
                 hopeful += 1
-            } else if now < patience {
+            } else if now < patience, (slots[index].lastDown ?? .zero) <= slots[index].opened {
                 nextReview = min(nextReview, patience)
                 hopeful += 1
             }
