@@ -71,6 +71,14 @@ bench: root bench-deps bench-build
 bench-integrity: root bench-deps bench-build
 	@SIZE="$(SIZE)" FULL="$(FULL)" QUICK="$(QUICK)" python3 Benchmarks/integrity.py
 
+## bench-relay: a relay's CPU beside the ceiling, by UDP and TLS, and 5,000 TLS members when it is killed (QUICK=1); needs root
+bench-relay: root bench-deps
+	@if [ -z "$${WARREN_BIN_DIR:-}" ]; then
+	    $(toolchain)
+	    for product in warren-hub warren-relay-load; do "$$swift" build -c $(CONFIGURATION) --product "$$product"; done
+	fi
+	QUICK="$(QUICK)" MEMBERS="$${MEMBERS:-}" python3 Benchmarks/relay.py
+
 bench-deps:
 	@.ci/deps bench
 
@@ -92,4 +100,4 @@ clean:
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean build test test-core fmt lint bench bench-integrity bench-deps bench-build deps clean help
+.PHONY: root demo demo-clean build test test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help

@@ -94,6 +94,7 @@ let core: [Target] = [
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
@@ -105,6 +106,12 @@ let full: [Target] = [
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     module("Membership", ["Sodium", "Addressing", "Timing"]),
     module("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioTLS, nioSSL, logging]),
+    module(
+        "RelayStream",
+        [
+            "Relay", "Directory", "Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1,
+            nioWebSocket, nioSSL,
+        ]),
     module("Control", ["Linux", "CLinux", "Addressing", "Timing"]),
     module(
         "Sidecar",
@@ -116,23 +123,30 @@ let full: [Target] = [
     module(
         "Hub",
         [
-            "Directory", "Membership", "Relay", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux", "Transport",
-            "Addressing",
-            "Timing", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, grdb, logging,
+            "Directory", "Membership", "Relay", "RelayStream", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux",
+            "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioWebSocket, nioTLS, nioSSL, grdb,
+            logging,
         ]),
     program("warrend", ["Sidecar", "Tunnel", "Linux", "CLinux", logging], linking: packedRelocations),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),
-    program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
+    program("warren-hub", ["Hub", "Directory", "Membership", "Sodium", "Addressing", "Timing", arguments, logging]),
     program("warren", ["Control", "Linux", "Addressing", arguments]),
+    program(
+        "warren-relay-load",
+        [
+            "Hub", "Membership", "Relay", "RelayStream", "Transport", "Sodium", "Linux", "Addressing", "Timing", nioCore,
+            nioPosix, arguments,
+        ],
+        path: "Benchmarks/warren-relay-load"),
     tests("Membership", ["Sodium", "Addressing"]),
     tests("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL]),
     tests(
         "Hub",
         [
-            "Directory", "Membership", "Relay", "STUN", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL,
-            grdb,
+            "Directory", "Membership", "Relay", "RelayStream", "STUN", "Transport", "Sodium", "Addressing", "Timing",
+            nioCore, nioPosix, nioHTTP1, nioWebSocket, nioSSL, grdb,
         ]),
     tests("Sidecar", ["Directory", "Membership", "Relay", "Traversal", "WireGuard", "Sodium", "Addressing", "Timing"]),
     tests("Control", ["Linux", "Addressing"]),

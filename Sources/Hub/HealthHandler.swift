@@ -2,8 +2,9 @@ import NIOCore
 import NIOHTTP1
 
 /// The hub's health over HTTP/1.1 (on the TLS port, for a client without our ALPN): `GET /healthz` is 200 with the roles as
-/// JSON, anything else 404. One answer, then the connection is closed.
-final class HealthHandler: ChannelInboundHandler {
+/// JSON, on a port for metrics `GET /metrics` is 200 with them as text, anything else 404. One answer, then the connection
+/// is closed.
+final class HealthHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
@@ -11,12 +12,18 @@ final class HealthHandler: ChannelInboundHandler {
     private static let sizeLimit = 16384
 
     private let state: @Sendable () -> String
+    private let metrics: (@Sendable () -> String)?
     private var request: HTTPRequestHead?
     private var size = 0
     private var hasAnswered = false
 
-    /// - Parameter state: the JSON to answer with.
-    init(state: @escaping @Sendable () -> String) { self.state = state }
+    /// - Parameters:
+    ///   - state: the JSON to answer with.
+    ///   - metrics: nil where there are none.
+    init(state: @escaping @Sendable () -> String, metrics: (@Sendable () -> String)? = nil) {
+        self.state = state
+        self.metrics = metrics
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !hasAnswered else { return }
@@ -26,20 +33,26 @@ final class HealthHandler: ChannelInboundHandler {
             request = head
         case .body(let part): size += part.readableBytes
         case .end:
-            let isHealth = request?.uri == "/healthz" && request?.method == .GET
-            answer(isHealth ? .ok : .notFound, isHealth ? state() : #"{"error":"not found"}"#, context)
+            switch (request?.method, request?.uri) {
+            case (.GET, "/healthz"): answer(.ok, state() + "\n", context)
+            case (.GET, "/metrics") where metrics != nil:
+                answer(.ok, metrics?() ?? "", type: "text/plain; version=0.0.4", context)
+            default: answer(.notFound, #"{"error":"not found"}"# + "\n", context)
+            }
             return
         }
-        if size > Self.sizeLimit { answer(.payloadTooLarge, #"{"error":"too large"}"#, context) }
+        if size > Self.sizeLimit { answer(.payloadTooLarge, #"{"error":"too large"}"# + "\n", context) }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
-    private func answer(_ status: HTTPResponseStatus, _ text: String, _ context: ChannelHandlerContext) {
+    private func answer(
+        _ status: HTTPResponseStatus, _ text: String, type: String = "application/json", _ context: ChannelHandlerContext
+    ) {
         hasAnswered = true
-        let body = context.channel.allocator.buffer(string: text + "\n")
+        let body = context.channel.allocator.buffer(string: text)
         let headers: HTTPHeaders = [
-            "Content-Type": "application/json", "Content-Length": "\(body.readableBytes)", "Connection": "close",
+            "Content-Type": type, "Content-Length": "\(body.readableBytes)", "Connection": "close",
             "Cache-Control": "no-store",
         ]
         context.write(

@@ -1,4 +1,5 @@
 package import Addressing
+package import Directory
 package import Membership
 package import Sodium
 
@@ -21,25 +22,41 @@ package struct HubConfiguration: Equatable, Sendable {
     package struct AdvertisedRelay: Equatable, Sendable {
         package let id: AgentID?
         package let endpoint: Endpoint
+        /// Its TLS port; without it this hub's own relay is reached at the hub's TLS address.
+        package let stream: MeshInfo.Stream?
 
-        package init(id: AgentID?, endpoint: Endpoint) {
+        package init(id: AgentID?, endpoint: Endpoint, stream: MeshInfo.Stream? = nil) {
             self.id = id
             self.endpoint = endpoint
+            self.stream = stream
         }
 
-        /// `HOST:PORT`, or `ID@HOST:PORT` for another hub's relay.
+        /// `IP:PORT`, or `ID@IP:PORT` for another hub's relay; and `,HOST:PORT,PIN` after it for a TLS port.
         package init?(_ text: String) {
-            let parts = text.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
+            let fields = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+            guard fields.count == 1 || fields.count == 3 else { return nil }
+            let parts = fields[0].split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
             guard let last = parts.last, let endpoint = Endpoint(String(last)), endpoint.port > 0 else { return nil }
+            self.endpoint = endpoint
             if parts.count == 1 {
-                self.init(id: nil, endpoint: endpoint)
+                id = nil
             } else {
                 guard let id = AgentID(String(parts[0])) else { return nil }
-                self.init(id: id, endpoint: endpoint)
+                self.id = id
+            }
+            if fields.count == 3 {
+                guard let address = HubAddress(fields[1]), let pin = Base64.decode(fields[2]).flatMap({ Bytes32($0) })
+                else { return nil }
+                stream = MeshInfo.Stream(address: address, pin: pin)
+            } else {
+                stream = nil
             }
         }
 
-        var text: String { id.map { "\($0)@\(endpoint)" } ?? endpoint.description }
+        package var text: String {
+            let first = id.map { "\($0)@\(endpoint)" } ?? endpoint.description
+            return stream.map { "\(first),\($0.address),\($0.pin.base64)" } ?? first
+        }
     }
 
     package struct RemoteDirectory: Equatable, Sendable {

@@ -4,6 +4,8 @@ package import Logging
 import Membership
 import NIOCore
 import NIOPosix
+import Relay
+import RelayStream
 import Sodium
 package import Timing
 
@@ -18,6 +20,18 @@ package final class HubServer: Sendable {
         package var listenPort: UInt16
         package var relayListen: Endpoint
         package var limits = ConnectionLimits.Bounds()
+        /// A port without TLS for relay streams and health, behind an ingress; nil for none.
+        package var webListen: Endpoint?
+        /// A port for metrics and health, not for agents; nil for none.
+        package var metricsListen: Endpoint?
+        /// Relay data to UDP in bytes a second, in all; nil for no bound.
+        package var relayPace: UInt64?
+        /// Relay data of each agent in bytes a second.
+        package var relayClientRate: UInt64 = 250_000_000
+        /// How long agents have to go to another relay when this one ends.
+        package var relayDrain = Interval.seconds(2)
+        /// TLS handshakes at a time, and new connections a second.
+        package var handshakes = (atOnce: 128, perSecond: UInt64(2000))
         package var now: @Sendable () -> WallTime = { .now() }
 
         package init(
@@ -35,7 +49,12 @@ package final class HubServer: Sendable {
 
     /// The TCP port that it listens on.
     package let port: UInt16
+    /// The UDP port of relay and STUN, and the port without TLS; 0 where there is none.
+    package let relayPort: UInt16
+    package let webPort: UInt16
+    package let metricsPort: UInt16
     private let listener: TLSListener.Server
+    private let plain: [any Channel]
     private let relay: (service: RelayService, loop: RelayLoop)?
     private let authority: AuthorityService?
     private let directory: DirectoryService?
@@ -63,20 +82,37 @@ package final class HubServer: Sendable {
                 } else { nil }
         } catch { throw .store(error) }
 
+        relay =
+            if options.roles.contains(.relay) {
+                try Self.bindRelay(RelayService(key: folder.loadRelayKey(), verifier: verifier, logger: logger), options)
+            } else { nil }
+        relayPort = relay?.loop.port ?? 0
         let health = Self.health(options.roles)
+        let port = WebPort(health: { health }, exchange: relay?.loop.exchange, now: options.now)
         let tls = try folder.loadTLS()
+        let ramp = AdmissionRamp(
+            atOnce: options.handshakes.atOnce,
+            rate: .init(perSecond: options.handshakes.perSecond, burst: options.handshakes.perSecond / 4 + 1), now: .now())
         let listener = try TLSListener(
             certificate: tls.certificate, key: tls.key, limits: ConnectionLimits(options.limits),
-            counters: FrameCounters(), health: { health })
-        if options.roles.contains(.relay) {
-            let service = RelayService(key: try folder.loadRelayKey(), verifier: verifier, logger: logger)
-            relay = (service, try service.bind(options.relayListen))
-        } else {
-            relay = nil
+            counters: FrameCounters(), web: port, ramp: ramp)
+        var plain: [any Channel] = []
+        if let endpoint = options.webListen {
+            plain.append(try await PlainListener(port, total: options.limits.total).bind(endpoint, group: Self.group))
         }
+        webPort = UInt16(clamping: plain.last?.localAddress?.port ?? 0)
+        if let endpoint = options.metricsListen {
+            var port = port
+            let exchange = port.exchange
+            port.exchange = nil
+            port.metrics = { exchange.map(RelayMetrics.text) ?? "" }
+            plain.append(try await PlainListener(port, total: 64).bind(endpoint, group: Self.group))
+        }
+        metricsPort = options.metricsListen == nil ? 0 : UInt16(clamping: plain.last?.localAddress?.port ?? 0)
+        self.plain = plain
         self.listener = try await listener.bind(
             host: options.listenHost, port: options.listenPort, group: Self.group)
-        port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
+        self.port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
         var roles: Message.Roles = []
         if authority != nil { roles.insert(.authority) }
         if directory != nil { roles.insert(.directory) }
@@ -87,7 +123,12 @@ package final class HubServer: Sendable {
         let listen = self.listener.channel.localAddress.map { "\($0)" } ?? "?"
         if authority != nil { logger.info("authority: on, mesh \(configuration.mesh), TLS \(listen)") }
         if directory != nil { logger.info("directory: on, TLS \(listen)") }
-        if let relay { logger.info("relay and STUN: on, UDP \(options.relayListen), id \(relay.service.id)") }
+        if let relay {
+            logger.info(
+                "relay and STUN: on, UDP \(options.relayListen), TLS \(listen)\(RelayUpgrade.path), id \(relay.service.id)")
+        }
+        if let endpoint = options.webListen { logger.info("relay streams without TLS: on, \(endpoint)") }
+        if let endpoint = options.metricsListen { logger.info("metrics: on, GET /metrics, \(endpoint)") }
         logger.info("health: on, GET /healthz, TLS \(listen)")
     }
 
@@ -97,6 +138,7 @@ package final class HubServer: Sendable {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.serve() }
                 if let directory { group.addTask { try await directory.run() } }
+                for channel in plain { group.addTask { try await Self.serve(channel) } }
                 if let relay { group.addTask { try await relay.service.run(relay.loop) } }
                 group.addTask { try await self.sweep() }
                 // Any part that ends takes the others with it: half a hub would look healthy.
@@ -123,6 +165,27 @@ package final class HubServer: Sendable {
         }
     }
 
+    private static func serve(_ web: any Channel) async throws {
+        try await withTaskCancellationHandler {
+            try await web.closeFuture.get()
+        } onCancel: {
+            web.close(promise: nil)
+        }
+    }
+
+    private static func bindRelay(
+        _ service: RelayService, _ options: Options
+    ) throws(HubError) -> (service: RelayService, loop: RelayLoop) {
+        var configuration = RelayServer.Configuration()
+        configuration.maximumClients = options.limits.total
+        let rate = options.relayClientRate
+        configuration.byteLimit = .init(perSecond: rate, burst: max(1 << 20, rate / 8))
+        var settings = RelayLoop.Settings()
+        settings.pace = options.relayPace.map { .init(perSecond: $0, burst: max(65_536, $0 / 50)) }
+        settings.drain = options.relayDrain
+        return (service, try service.bind(options.relayListen, configuration, settings))
+    }
+
     private func sweep() async throws {
         while true {
             try await Task.sleep(nanoseconds: Self.sweepInterval)
@@ -144,10 +207,15 @@ extension HubFolder {
         var relays: [MeshInfo.Relay] = []
         for relay in configuration.relays {
             let id = if let id = relay.id { id } else { try relayID() }
+            let own = relay.id == nil ? MeshInfo.Stream(address: configuration.address, pin: pin) : nil
+            let streams = [relay.stream ?? own].compactMap(\.self)
             if let index = relays.firstIndex(where: { $0.id == id }) {
-                relays[index] = MeshInfo.Relay(id: id, endpoints: relays[index].endpoints + [relay.endpoint])
+                let known = relays[index].streams
+                relays[index] = MeshInfo.Relay(
+                    id: id, endpoints: relays[index].endpoints + [relay.endpoint],
+                    streams: known + streams.filter { !known.contains($0) })
             } else {
-                relays.append(MeshInfo.Relay(id: id, endpoints: [relay.endpoint]))
+                relays.append(MeshInfo.Relay(id: id, endpoints: [relay.endpoint], streams: streams))
             }
         }
         return MeshInfo(

@@ -26,14 +26,16 @@ package final class RelayService: Sendable {
     package var id: AgentID { AgentID(identityKey: key.publicKey) }
 
     /// Opens the UDP port; it serves once `run` is called.
-    func bind(_ endpoint: Endpoint) throws(HubError) -> RelayLoop {
+    func bind(
+        _ endpoint: Endpoint, _ server: RelayServer.Configuration = .init(), _ settings: RelayLoop.Settings = .init()
+    ) throws(HubError) -> RelayLoop {
         let verifier = verifier
         do {
             let family: AddressFamily = endpoint.address.isIPv6 ? .ipv6 : .ipv4
             let socket = try UDPSocket(family, address: endpoint.address, port: endpoint.port)
             socket.enableReceiveOffload()
             var random = SecureRandom()
-            let server = try RelayServer(relay: id, now: .now(), using: &random) { bytes, now in
+            let relay = try RelayServer(relay: id, server, now: .now(), using: &random) { bytes, now in
                 let text = String(decoding: bytes, as: UTF8.self)
                 guard
                     let credential = try? Credential(
@@ -41,7 +43,7 @@ package final class RelayService: Sendable {
                 else { return nil }
                 return VerifiedCredential(identityKey: credential.identityKey, expiry: credential.expires)
             }
-            return try RelayLoop(socket, server)
+            return try RelayLoop(socket, relay, settings)
         } catch let error as TransportError {
             if case .portInUse = error { throw .portTaken("\(endpoint) (UDP)") }
             throw .listen("\(endpoint) (UDP)", reason: "\(error)")

@@ -2,33 +2,36 @@ import Addressing
 import Directory
 import Glibc
 import NIOCore
-import NIOHTTP1
 import NIOPosix
 import NIOSSL
 import NIOTLS
 import Timing
 
-/// The hub's TLS port: limits, handshake, and then either our protocol or HTTP for health, by ALPN.
+/// The hub's TLS port: limits, handshake, and then either our protocol or HTTP for health and the relay's streams, by ALPN.
 struct TLSListener: Sendable {
     enum Accepted: Sendable {
         case agent(NIOAsyncChannel<Message, Message>)
         /// Handled in its pipeline.
-        case health
+        case web
     }
 
     typealias Server = NIOAsyncChannel<EventLoopFuture<Accepted>, Never>
 
     static let handshakeTimeout = TimeAmount.seconds(10)
     static let idleTimeout = TimeAmount.seconds(90)
+    static let backlog: CInt = 4096
+    /// What a connection may have under way before its writers wait.
+    static let watermark = ChannelOptions.Types.WriteBufferWaterMark(low: 64 << 10, high: 256 << 10)
 
     private let context: NIOSSLContext
     private let limits: ConnectionLimits
     private let counters: FrameCounters
-    private let health: @Sendable () -> String
+    private let web: WebPort
+    private let ramp: AdmissionRamp
 
     init(
         certificate: [UInt8], key: [UInt8], limits: ConnectionLimits, counters: FrameCounters,
-        health: @escaping @Sendable () -> String
+        web: WebPort, ramp: AdmissionRamp
     ) throws(HubError) {
         do {
             var configuration = TLSConfiguration.makeServerConfiguration(
@@ -40,15 +43,22 @@ struct TLSListener: Sendable {
         } catch { throw .tls("tls.crt and tls.key: \(error)") }
         self.limits = limits
         self.counters = counters
-        self.health = health
+        self.web = web
+        self.ramp = ramp
     }
 
     func bind(host: String, port: UInt16, group: any EventLoopGroup) async throws(HubError) -> Server {
         do {
             return try await ServerBootstrap(group: group)
-                .serverChannelOption(.backlog, value: 512)
+                .serverChannelOption(.backlog, value: Self.backlog)
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .serverChannelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(AdmissionHandler(ramp))
+                    }
+                }
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .childChannelOption(.writeBufferWaterMark, value: Self.watermark)
                 .bind(host: host, port: Int(port)) { channel in
                     channel.eventLoop.makeCompletedFuture { try configure(channel) }
                 }
@@ -58,32 +68,27 @@ struct TLSListener: Sendable {
     }
 
     private func configure(_ channel: any Channel) throws -> EventLoopFuture<Accepted> {
-        if let source = channel.remoteAddress.flatMap(Self.address) {
-            guard limits.open(from: source, now: .now()) else {
-                channel.close(promise: nil)
-                throw ChannelError.eof
-            }
-            let limits = limits
-            channel.closeFuture.whenComplete { _ in limits.close(from: source, now: .now()) }
-        }
+        try Self.admit(channel, limits)
         let pipeline = channel.pipeline.syncOperations
         try pipeline.addHandler(NIOSSLServerHandler(context: context))
-        let (counters, health) = (counters, health)
+        let (counters, web, ramp) = (counters, web, ramp)
         let negotiation = NIOTypedApplicationProtocolNegotiationHandler<Accepted> { result, channel in
             channel.eventLoop.makeCompletedFuture {
                 switch result {
                 case .negotiated(HubLink.applicationProtocol):
                     return .agent(try Self.wrap(channel, counters))
                 case .negotiated("http/1.1"), .fallback:
-                    try Self.serveHealth(channel, health)
-                    return .health
+                    try web.configure(channel)
+                    return .web
                 case .negotiated(let other): throw HubError.tls("ALPN \(other)")
                 }
             }
         }
         try pipeline.addHandler(negotiation)
         let deadline = channel.eventLoop.scheduleTask(in: Self.handshakeTimeout) { channel.close(promise: nil) }
+        ramp.begin()
         negotiation.protocolNegotiationResult.whenComplete { result in
+            ramp.end()
             deadline.cancel()
             if case .failure = result { channel.close(promise: nil) }
         }
@@ -100,15 +105,22 @@ struct TLSListener: Sendable {
         return try NIOAsyncChannel(wrappingChannelSynchronously: channel)
     }
 
-    private static func serveHealth(_ channel: any Channel, _ health: @escaping @Sendable () -> String) throws {
-        try channel.pipeline.syncOperations.configureHTTPServerPipeline(withPipeliningAssistance: false)
-        try channel.pipeline.syncOperations.addHandler(HealthHandler(state: health))
-        // One question and its answer take no longer.
-        let deadline = channel.eventLoop.scheduleTask(in: handshakeTimeout) { channel.close(promise: nil) }
-        channel.closeFuture.whenComplete { _ in deadline.cancel() }
+    /// Counts a connection in, for as long as it lasts.
+    ///
+    /// - Throws: when there are too many; it is closed then.
+    static func admit(_ channel: any Channel, _ limits: ConnectionLimits) throws {
+        guard let source = channel.remoteAddress.flatMap(Self.endpoint)?.address else { return }
+        guard limits.open(from: source, now: .now()) else {
+            channel.close(promise: nil)
+            throw ChannelError.eof
+        }
+        channel.closeFuture.whenComplete { _ in limits.close(from: source, now: .now()) }
     }
 
-    private static func address(_ address: SocketAddress) -> IPAddress? { address.ipAddress.flatMap { IPAddress($0) } }
+    static func endpoint(_ address: SocketAddress) -> Endpoint? {
+        guard let text = address.ipAddress, let port = address.port, let ip = IPAddress(text) else { return nil }
+        return Endpoint(ip, port: UInt16(clamping: port))
+    }
 }
 
 /// Closes a connection on which nothing has come for the idle timeout.

@@ -6,7 +6,7 @@ package import Timing
 ///
 ///     issued at (8, nanoseconds of the relay's clock) | MAC (16)
 ///
-/// The MAC is keyed BLAKE2b over issued at, endpoint (18) and agent id (16). The time orders registrations: only a
+/// The MAC is keyed BLAKE2b over issued at, link (endpoint 18, stream 8) and agent id (16). The time orders registrations: only a
 /// proof with a newer cookie replaces one.
 package struct AddressCookie: Hashable, Sendable {
     package static let size = 24
@@ -78,18 +78,20 @@ package struct CookieIssuer: ~Copyable {
         rotated = now
     }
 
-    package func issue(to source: Endpoint, agent: AgentID, now: MonotonicTime) -> AddressCookie {
+    package func issue(to source: RelayLink, agent: AgentID, now: MonotonicTime) -> AddressCookie {
         Self.cookie(issued: now, source, agent, key: current)
     }
 
     package enum Verdict: Sendable {
         case valid
-        /// From another relay, for another endpoint or id, or made up.
+        /// From another relay, for another link or id, or made up.
         case foreign
         case expired
     }
 
-    package func verify(_ cookie: AddressCookie, from source: Endpoint, agent: AgentID, now: MonotonicTime) -> Verdict {
+    package func verify(
+        _ cookie: AddressCookie, from source: RelayLink, agent: AgentID, now: MonotonicTime
+    ) -> Verdict {
         guard cookie.issued <= now else { return .foreign }
         guard now.since(cookie.issued) <= lifetime else { return .expired }
         let isValid =
@@ -104,9 +106,9 @@ package struct CookieIssuer: ~Copyable {
     }
 
     private static func cookie(
-        issued: MonotonicTime, _ source: Endpoint, _ agent: AgentID, key: borrowing SecretKey
+        issued: MonotonicTime, _ source: RelayLink, _ agent: AgentID, key: borrowing SecretKey
     ) -> AddressCookie {
-        let message = AddressCookie.bytes(issued.nanoseconds) + EndpointBytes.encode(source) + agent.bytes
+        let message = AddressCookie.bytes(issued.nanoseconds) + source.bytes + agent.bytes
         let mac = Blake2b.hash(message, key: key, size: 16)
         let words = mac.reduce(into: (UInt64(0), UInt64(0))) { words, byte in
             words = (words.0 << 8 | words.1 >> 56, words.1 << 8 | UInt64(byte))

@@ -71,10 +71,11 @@ extension RelayClient {
     private mutating func receivePong(
         _ pong: Ping, now: MonotonicTime, using random: inout some RandomNumberGenerator
     ) -> Received {
-        guard let ping = pings.first(where: { $0.nonce == pong.nonce }), pong.agent == identity.agent,
+        guard let ping = (pings + probes).first(where: { $0.nonce == pong.nonce }), pong.agent == identity.agent,
             pong.epoch == epoch, phase == .registered
         else { return drop(.unsolicited) }
         pings = []
+        probes = []
         let measured = now.since(ping.sent)
         roundTrip = measured
         scheduleKeepalive(now: now, using: &random)
@@ -90,7 +91,7 @@ extension RelayClient {
             return .control(Step(event: .unknownDestination(error.agent)))
         case (.notRegistered, .registered):
             // The answer to relay data has no nonce, so anybody could send it: it makes us ask, once a second, and no more.
-            let isOfPing = pings.contains { $0.nonce == error.nonce }
+            let isOfPing = (pings + probes).contains { $0.nonce == error.nonce }
             guard error.epoch == epoch, isOfPing || lastUnprompted.map({ now.since($0) >= .seconds(1) }) ?? true else {
                 return drop(.unsolicited)
             }

@@ -93,6 +93,8 @@ package struct RelayClient: Sendable {
     var lifetime = Interval.seconds(60)
     /// The pings that wait for an answer, in the order they were sent.
     var pings: [(nonce: UInt64, sent: MonotonicTime)] = []
+    /// Those beside the schedule, which say nothing when they have no answer.
+    var probes: [(nonce: UInt64, sent: MonotonicTime)] = []
     var lastUnprompted: MonotonicTime?
 
     /// The first hello is due at `now`. `relayID` comes from the directory, not from the relay: the signature names it,
@@ -135,6 +137,36 @@ package struct RelayClient: Sendable {
         phase = .greeting(retry: now, attempts: 0)
     }
 
+    /// Begins a registration whose hello goes with the request that opens a stream: it is not sent again here.
+    package mutating func greet(now: MonotonicTime, using random: inout some RandomNumberGenerator) -> Hello {
+        nonce = random.next()
+        phase = .greeting(retry: .never, attempts: 1)
+        return Hello(agent: identity.agent, nonce: nonce)
+    }
+
+    /// The stream is open: the challenge is on its way.
+    package mutating func greeted(now: MonotonicTime, patience: Interval) {
+        guard case .greeting(_, let attempts) = phase else { return }
+        phase = .greeting(retry: now + patience, attempts: attempts)
+    }
+
+    var isProving: Bool { if case .proving = phase { true } else { false } }
+    var isGreeting: Bool { if case .greeting = phase { true } else { false } }
+
+    /// A ping beside the schedule; nil while not registered.
+    mutating func probe(now: MonotonicTime, using random: inout some RandomNumberGenerator) -> [UInt8]? {
+        guard phase == .registered else { return nil }
+        let ping = Ping(agent: identity.agent, epoch: epoch, nonce: random.next())
+        if probes.count >= 4 { probes.removeFirst() }
+        probes.append((ping.nonce, now))
+        return ping.bytes
+    }
+
+    /// Makes the next scheduled ping due at once.
+    mutating func hasten(now: MonotonicTime) {
+        if phase == .registered, pings.isEmpty { nextPing = now }
+    }
+
     /// What is due at `now`; call it until it returns nil.
     package mutating func poll(now: MonotonicTime, using random: inout some RandomNumberGenerator) -> Step? {
         switch phase {
@@ -175,6 +207,7 @@ package struct RelayClient: Sendable {
     private mutating func goDown(_ reason: DownReason) -> Event {
         isUp = false
         pings = []
+        probes = []
         return .down(reason)
     }
 

@@ -5,7 +5,7 @@ import Timing
 
 extension RelayServer {
     mutating func receiveControl(
-        _ datagram: RawSpan, from source: Endpoint, now: MonotonicTime, wall: WallTime
+        _ datagram: RawSpan, from source: RelayLink, now: MonotonicTime, wall: WallTime
     ) -> Action {
         do throws(FrameFault) {
             switch try FrameHeader(datagram).type {
@@ -21,17 +21,17 @@ extension RelayServer {
     }
 
     private mutating func receiveHello(
-        _ datagram: RawSpan, from source: Endpoint, now: MonotonicTime
+        _ datagram: RawSpan, from source: RelayLink, now: MonotonicTime
     ) throws(FrameFault) -> Action {
         let hello = try Hello(datagram)
-        guard sources.allows(source.address, now: now) else { return drop(.sourceRateLimited) }
+        guard allowsHandshake(source, now: now) else { return drop(.sourceRateLimited) }
         let cookie = cookies.issue(to: source, agent: hello.agent, now: now)
-        return reply(Challenge(agent: hello.agent, nonce: hello.nonce, cookie: cookie, observed: source).bytes)
+        return reply(Challenge(agent: hello.agent, nonce: hello.nonce, cookie: cookie, observed: source.endpoint).bytes)
     }
 
     /// The cheap checks come first: nobody can make the relay verify a signature for an address that is not theirs.
     private mutating func receiveProof(
-        _ datagram: RawSpan, from source: Endpoint, now: MonotonicTime, wall: WallTime
+        _ datagram: RawSpan, from source: RelayLink, now: MonotonicTime, wall: WallTime
     ) throws(FrameFault) -> Action {
         let proof = try Proof(datagram)
         let header = try FrameHeader(datagram)
@@ -40,15 +40,15 @@ extension RelayServer {
         case .foreign: return refuseUnproven(header, nonce: proof.nonce, .foreignCookie, .badCookie, source, now)
         case .expired: return refuseUnproven(header, nonce: proof.nonce, .expiredCookie, .badCookie, source, now)
         }
-        guard sources.allows(source.address, now: now) else { return drop(.sourceRateLimited) }
+        guard allowsHandshake(source, now: now) else { return drop(.sourceRateLimited) }
 
         let present = table.slot(of: proof.agent).flatMap { table[$0].isLive(at: now) ? table[$0] : nil }
         if let present, proof.cookie.issued <= present.proven {
             // The same proof again: its answer was lost. Anything else with an old cookie is a replay.
-            guard proof.cookie.issued == present.proven, source == present.endpoint else { return drop(.staleProof) }
+            guard proof.cookie.issued == present.proven, source == present.link else { return drop(.staleProof) }
             return accept(proof, epoch: present.epoch, source)
         }
-        // Who held this endpoint before must not get it back by a proof from before it changed hands.
+        // Who held this link before must not get it back by a proof from before it changed hands.
         if let slot = table.slot(at: source), table[slot].isLive(at: now), proof.cookie.issued <= table[slot].proven {
             return drop(.staleProof)
         }
@@ -58,7 +58,7 @@ extension RelayServer {
         guard AgentID(identityKey: proof.identityKey) == proof.agent else {
             return refuseUnproven(header, nonce: proof.nonce, .foreignIdentity, .refused, source, now)
         }
-        let message = Proof.signedBytes(relay: relay, cookie: proof.cookie, observed: source)
+        let message = Proof.signedBytes(relay: relay, cookie: proof.cookie, observed: source.endpoint)
         guard Ed25519.verify(proof.signature, of: message, by: proof.identityKey) else {
             return refuseUnproven(header, nonce: proof.nonce, .badSignature, .refused, source, now)
         }
@@ -67,9 +67,9 @@ extension RelayServer {
         else { return refuseUnproven(header, nonce: proof.nonce, .badCredential, .refused, source, now) }
 
         // From where it was, an agent renews under its epoch, so that no packet under way is lost.
-        let epoch = present.flatMap { $0.endpoint == source ? $0.epoch : nil } ?? nextEpoch()
+        let epoch = present.flatMap { $0.link == source ? $0.epoch : nil } ?? nextEpoch()
         let registration = Registration(
-            agent: proof.agent, endpoint: source, epoch: epoch, proven: proof.cookie.issued,
+            agent: proof.agent, link: source, epoch: epoch, proven: proof.cookie.issued,
             idleDeadline: now + configuration.registrationLifetime,
             credentialExpiry: now + Self.interval(from: wall, to: credential.expiry),
             packets: present?.packets ?? TokenBucket(full: configuration.packetLimit, now: now),
@@ -83,8 +83,13 @@ extension RelayServer {
         return accept(proof, epoch: epoch, source)
     }
 
+    /// Streams are limited one by one where they are accepted: behind an ingress all come from one address.
+    private mutating func allowsHandshake(_ source: RelayLink, now: MonotonicTime) -> Bool {
+        source.isStream || sources.allows(source.endpoint.address, now: now)
+    }
+
     private mutating func receivePing(
-        _ datagram: RawSpan, from source: Endpoint, now: MonotonicTime
+        _ datagram: RawSpan, from source: RelayLink, now: MonotonicTime
     ) throws(FrameFault) -> Action {
         let ping = try Ping(datagram)
         let header = try FrameHeader(datagram)
@@ -104,10 +109,10 @@ extension RelayServer {
         return reply(ping.pongBytes)
     }
 
-    private mutating func accept(_ proof: Proof, epoch: UInt8, _ source: Endpoint) -> Action {
+    private mutating func accept(_ proof: Proof, epoch: UInt8, _ source: RelayLink) -> Action {
         let lifetime = UInt16(clamping: Int(configuration.registrationLifetime.seconds))
         return reply(
-            Accepted(agent: proof.agent, epoch: epoch, nonce: proof.nonce, observed: source, lifetime: lifetime).bytes)
+            Accepted(agent: proof.agent, epoch: epoch, nonce: proof.nonce, observed: source.endpoint, lifetime: lifetime).bytes)
     }
 
     /// 1…255, another for each registration in a row.
@@ -123,10 +128,10 @@ extension RelayServer {
 
     /// Counts `reason` and answers with an error, as far as the source's address has answers left.
     mutating func refuseUnproven(
-        _ header: FrameHeader, nonce: UInt64?, _ reason: DropReason, _ code: RelayErrorCode, _ source: Endpoint,
+        _ header: FrameHeader, nonce: UInt64?, _ reason: DropReason, _ code: RelayErrorCode, _ source: RelayLink,
         _ now: MonotonicTime
     ) -> Action {
-        guard unprovenErrors.allows(source.address, now: now) else { return drop(reason) }
+        guard unprovenErrors.allows(source.endpoint.address, now: now) else { return drop(reason) }
         return error(header, nonce: nonce, reason, code)
     }
 

@@ -31,7 +31,8 @@ package struct RelayServer: ~Copyable {
         /// Relay data per client.
         package var packetLimit = TokenBucket.Limit(perSecond: 200_000, burst: 50_000)
         package var byteLimit = TokenBucket.Limit(perSecond: 250_000_000, burst: 32_000_000)
-        package var pingLimit = TokenBucket.Limit(perSecond: 5, burst: 20)
+        /// An agent that only sends through the relay asks ten times a second whether it is there.
+        package var pingLimit = TokenBucket.Limit(perSecond: 20, burst: 40)
         /// Errors per client, and per address that has proven nothing. Apart from the limits for what they answer, so
         /// that an agent which sends on after a relay's restart does not use up its own way back in.
         package var errorLimit = TokenBucket.Limit(perSecond: 10, burst: 20)
@@ -45,8 +46,8 @@ package struct RelayServer: ~Copyable {
     }
 
     package enum Action: Equatable, Sendable {
-        /// Send the datagram, which was rewritten in place and has its old length, to this endpoint.
-        case forward(to: Endpoint)
+        /// Send the datagram, which was rewritten in place and has its old length, through this link.
+        case forward(to: RelayLink)
         /// Send these bytes to where the datagram came from.
         case reply([UInt8])
         case drop(DropReason)
@@ -65,6 +66,7 @@ package struct RelayServer: ~Copyable {
     var sources: SourceLimiter
     var unprovenErrors: SourceLimiter
     var proofs: TokenBucket
+    private var recent = RecentSlots()
     /// Where the next registration's epoch begins; see `nextEpoch`.
     var lastEpoch: UInt8
 
@@ -88,11 +90,14 @@ package struct RelayServer: ~Copyable {
         lastEpoch = UInt8(truncatingIfNeeded: random.next())
     }
 
+    /// Whose datagram was forwarded last: a small number that is one registration's as long as it lasts.
+    package private(set) var lastFlow = 0
+
     /// How many agents are registered.
     package var clientCount: Int { table.count }
 
-    /// The endpoint that `agent` is registered at.
-    package func endpoint(of agent: AgentID) -> Endpoint? { table.slot(of: agent).map { table[$0].endpoint } }
+    /// The link that `agent` is registered on.
+    package func link(of agent: AgentID) -> RelayLink? { table.slot(of: agent).map { table[$0].link } }
 
     /// Whether a datagram is to be handled ahead of relay data, so that a flood of data starves no registration.
     package static func isControl(_ datagram: RawSpan) -> Bool {
@@ -101,17 +106,30 @@ package struct RelayServer: ~Copyable {
 
     /// What to do with `datagram`, which came from `source` and is exactly as long as the buffer.
     package mutating func receive(
-        _ datagram: UnsafeMutableRawBufferPointer, from source: Endpoint, now: MonotonicTime, wall: WallTime
+        _ datagram: UnsafeMutableRawBufferPointer, from source: RelayLink, now: MonotonicTime, wall: WallTime
     ) -> Action {
         guard let first = unsafe datagram.first else { return drop(.empty) }
         if first == FrameType.data.rawValue { return unsafe forward(datagram, from: source, now: now) }
         let bytes = unsafe datagram.bytes
         if first >= 0xc0 { return receiveControl(bytes, from: source, now: now, wall: wall) }
         if Self.isWireGuard(bytes) { return drop(.wireGuard) }
-        guard Message.isSTUN(bytes) else { return drop(.foreign) }
-        guard case .reply(let reply) = stun.receive(bytes, from: source, now: now) else { return drop(.stun) }
+        guard !source.isStream, Message.isSTUN(bytes) else { return drop(.foreign) }
+        guard case .reply(let reply) = stun.receive(bytes, from: source.endpoint, now: now) else { return drop(.stun) }
         counters.replies += 1
         return .reply(reply)
+    }
+
+    /// Ends the registration on `link`, if there is one: its stream was closed.
+    package mutating func disconnect(_ link: RelayLink) {
+        guard let slot = table.slot(at: link) else { return }
+        table.remove(slot, keeping: link)
+    }
+
+    /// The streams whose registration has ended, by expiry or because their agent registered elsewhere: close them.
+    package mutating func takeEndedStreams() -> [UInt64] {
+        if table.endedStreams.isEmpty { return [] }
+        defer { table.endedStreams = [] }
+        return table.endedStreams
     }
 
     /// Ends registrations that have expired and changes the cookie secret; call it every second.
@@ -121,20 +139,20 @@ package struct RelayServer: ~Copyable {
     }
 
     /// A drain frame for each client, to send before the relay ends.
-    package func drain(within seconds: UInt8) -> [(datagram: [UInt8], to: Endpoint)] {
+    package func drain(within seconds: UInt8) -> [(datagram: [UInt8], to: RelayLink)] {
         table.agents.compactMap { agent in
             table.slot(of: agent).map { slot in
-                (Drain(agent: agent, epoch: table[slot].epoch, seconds: seconds).bytes, table[slot].endpoint)
+                (Drain(agent: agent, epoch: table[slot].epoch, seconds: seconds).bytes, table[slot].link)
             }
         }
     }
 
     private mutating func forward(
-        _ datagram: UnsafeMutableRawBufferPointer, from source: Endpoint, now: MonotonicTime
+        _ datagram: UnsafeMutableRawBufferPointer, from source: RelayLink, now: MonotonicTime
     ) -> Action {
         let header: FrameHeader
         do throws(FrameFault) { header = try unsafe FrameHeader(datagram.bytes) } catch { return drop(fault: error) }
-        guard let sender = table.slot(at: source), table[sender].isLive(at: now) else {
+        guard let sender = recent.slot(at: source, in: table), table[sender].isLive(at: now) else {
             return refuseUnproven(header, nonce: nil, .notRegistered, .notRegistered, source, now)
         }
         guard table[sender].epoch == header.epoch else {
@@ -147,7 +165,7 @@ package struct RelayServer: ~Copyable {
         guard table[sender].bytes.take(UInt64(datagram.count), limit: configuration.byteLimit, now: now) else {
             return drop(.byteRateLimited)
         }
-        guard let receiver = table.slot(of: header.agent), table[receiver].isLive(at: now) else {
+        guard let receiver = recent.slot(of: header.agent, in: table), table[receiver].isLive(at: now) else {
             return refuse(header, nonce: nil, .unknownDestination, .unknownDestination, sender, now)
         }
         var rewritten = header
@@ -156,7 +174,8 @@ package struct RelayServer: ~Copyable {
         unsafe rewritten.write(to: datagram)
         counters.forwardedPackets += 1
         counters.forwardedBytes += UInt64(datagram.count)
-        return .forward(to: table[receiver].endpoint)
+        lastFlow = sender
+        return .forward(to: table[receiver].link)
     }
 
     private static func isWireGuard(_ bytes: RawSpan) -> Bool {

@@ -26,7 +26,9 @@ struct Advertise: AsyncParsableCommand {
 /// Where agents find relays, STUN servers and the directory.
 struct Places: ParsableArguments {
     @Option(
-        help: ArgumentHelp("A relay's UDP address, as agents reach it (again for more).", valueName: "[id@]ip:port"))
+        help: ArgumentHelp(
+            "A relay as agents reach it: UDP, and TLS if it is another hub's (again for more).",
+            valueName: "[id@]ip:port[,host:port,pin]"))
     var relay: [String] = []
     @Option(help: ArgumentHelp("A STUN server beside the relays (again for more).", valueName: "ip:port"))
     var stun: [String] = []
@@ -39,7 +41,8 @@ struct Places: ParsableArguments {
         var relays: [HubConfiguration.AdvertisedRelay] = []
         for text in relay {
             guard let relay = HubConfiguration.AdvertisedRelay(text) else {
-                throw .option("--relay \(text): IP:PORT is needed, or ID@IP:PORT for another hub's")
+                throw .option(
+                    "--relay \(text): IP:PORT is needed, or ID@IP:PORT,HOST:PORT,PIN for another's, as that one prints it")
             }
             relays.append(relay)
         }

@@ -4,6 +4,7 @@ import Hub
 import Logging
 import Membership
 import Sodium
+import Timing
 
 /// `warren-hub serve`: the roles, in the foreground.
 struct Serve: AsyncParsableCommand {
@@ -16,6 +17,7 @@ struct Serve: AsyncParsableCommand {
     var listen = "0.0.0.0:7443"
     @Option(help: ArgumentHelp("The UDP port for relay and STUN.", valueName: "ip:port"))
     var relayListen = "0.0.0.0:3478"
+    @OptionGroup var relay: RelayOptions
     @Flag(help: "Log more.")
     var verbose = false
 
@@ -27,17 +29,56 @@ struct Serve: AsyncParsableCommand {
                 }
                 return role
             })
-        guard let listen = Endpoint(listen) else { throw HubError.option("--listen \(listen): IP:PORT is needed") }
-        guard let relayListen = Endpoint(relayListen) else {
-            throw HubError.option("--relay-listen \(relayListen): IP:PORT is needed")
-        }
+        try await HubProgram.serve(
+            folder.open(), relay.options(roles: roles, listen: listen, relayListen: relayListen), verbose: verbose,
+            until: shutdown)
+    }
+}
+
+/// What a relay may be told, wherever it runs.
+struct RelayOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("A port without TLS for relay streams, behind an ingress that ends TLS.", valueName: "ip:port"))
+    var webListen: String?
+    @Option(help: ArgumentHelp("A port for metrics and health, not for agents.", valueName: "ip:port"))
+    var metricsListen: String?
+    @Option(help: ArgumentHelp("Bound of what is relayed by UDP, in all.", valueName: "MB/s"))
+    var relayBandwidth: UInt64?
+    @Option(help: ArgumentHelp("Bound of what is relayed for one agent.", valueName: "MB/s"))
+    var relayAgentBandwidth: UInt64 = 250
+    @Option(help: ArgumentHelp("How long agents have to go elsewhere when it ends.", valueName: "seconds"))
+    var relayDrain: UInt64 = 2
+
+    func options(
+        roles: Set<HubServer.Role>, listen: String, relayListen: String
+    ) throws(HubError) -> HubServer.Options {
+        let listen = try endpoint(listen, "--listen")
+        var options = HubServer.Options(
+            roles: roles, listenHost: listen.address.description, listenPort: listen.port,
+            relayListen: try endpoint(relayListen, "--relay-listen"))
+        if let webListen { options.webListen = try endpoint(webListen, "--web-listen") }
+        if let metricsListen { options.metricsListen = try endpoint(metricsListen, "--metrics-listen") }
+        guard relayDrain <= 255 else { throw .option("--relay-drain \(relayDrain): at most 255 seconds") }
+        options.relayDrain = .seconds(relayDrain)
+        options.relayPace = relayBandwidth.map { min($0, 1 << 20) * 1_000_000 }
+        options.relayClientRate = max(1, min(relayAgentBandwidth, 1 << 20)) * 1_000_000
+        return options
+    }
+
+    private func endpoint(_ text: String, _ option: String) throws(HubError) -> Endpoint {
+        guard let endpoint = Endpoint(text) else { throw .option("\(option) \(text): IP:PORT is needed") }
+        return endpoint
+    }
+}
+
+/// The foreground process of `serve` and `relay`.
+enum HubProgram {
+    static func serve(
+        _ folder: HubFolder, _ options: HubServer.Options, verbose: Bool, until shutdown: ShutdownSignal
+    ) async throws {
         try Libsodium.initialize()
         var logger = Logger(label: "warren-hub") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = verbose ? .debug : .info
-
-        let options = HubServer.Options(
-            roles: roles, listenHost: listen.address.description, listenPort: listen.port, relayListen: relayListen)
-        let server = try await HubServer(folder.open(), options, logger: logger)
+        let server = try await HubServer(folder, options, logger: logger)
         try await withThrowingTaskGroup(of: Int32?.self) { group in
             group.addTask {
                 try await server.run()

@@ -3,21 +3,23 @@ import Glibc
 import Hub
 import Logging
 
-/// The hub of a mesh: `warren-hub init`, `token create`, `serve`.
+/// The hub of a mesh: `warren-hub init`, `token create`, `serve`, `relay`.
 struct WarrenHub: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "warren-hub",
         abstract: "The rendezvous server of a Warren mesh: authority, directory, relay and STUN.",
-        subcommands: [Init.self, Advertise.self, Serve.self, Token.self, Leases.self, Release.self, Health.self])
+        subcommands: [Init.self, Advertise.self, Serve.self, Relay.self, Token.self, Leases.self, Release.self, Health.self])
 
     /// Parses and runs.
     ///
-    /// - Parameter shutdown: for `serve`, made while there was one thread.
+    /// - Parameter shutdown: for `serve` and `relay`, made while there was one thread.
     static func start(_ shutdown: ShutdownSignal?) async {
         do {
             var command = try parseAsRoot()
             if let serve = command as? Serve, let shutdown {
                 try await serve.run(until: shutdown)
+            } else if let relay = command as? Relay, let shutdown {
+                try await relay.run(until: shutdown)
             } else if var command = command as? any AsyncParsableCommand {
                 try await command.run()
             } else {

@@ -130,7 +130,7 @@ import Timing
 
 @Suite struct CookieIssuerTests {
     let agent = AgentID(high: 1, low: 2)
-    let source = Endpoint(.v4(IPv4Address(203, 0, 113, 5)), port: 40000)
+    let source = RelayLink(Endpoint(.v4(IPv4Address(203, 0, 113, 5)), port: 40000))
 
     @Test func `a cookie is good only for its endpoint, its id and its issuer, unchanged`() throws {
         var random = SeededRandom(seed: 1)
@@ -140,9 +140,12 @@ import Timing
         let cookie = issuer.issue(to: source, agent: agent, now: now)
         #expect(issuer.verify(cookie, from: source, agent: agent, now: now) == .valid)
         #expect(issuer.verify(cookie, from: source, agent: AgentID(high: 1, low: 3), now: now) == .foreign)
-        #expect(issuer.verify(cookie, from: Endpoint(source.address, port: 1), agent: agent, now: now) == .foreign)
-        let otherHost = Endpoint(.v4(IPv4Address(203, 0, 113, 6)), port: source.port)
-        #expect(issuer.verify(cookie, from: otherHost, agent: agent, now: now) == .foreign)
+        let otherPort = Endpoint(source.endpoint.address, port: 1)
+        #expect(issuer.verify(cookie, from: RelayLink(otherPort), agent: agent, now: now) == .foreign)
+        let stream = RelayLink(stream: 1, from: source.endpoint)
+        #expect(issuer.verify(cookie, from: stream, agent: agent, now: now) == .foreign)
+        let otherHost = Endpoint(.v4(IPv4Address(203, 0, 113, 6)), port: source.endpoint.port)
+        #expect(issuer.verify(cookie, from: RelayLink(otherHost), agent: agent, now: now) == .foreign)
         #expect(other.verify(cookie, from: source, agent: agent, now: now) == .foreign)
         for bit in 0..<64 as Range<UInt64> {
             for changed in [

@@ -75,17 +75,32 @@ final class Bench {
     }
 
     /// Gives the relay a datagram; `datagram` is what it made of it in place.
+    func receive(_ datagram: inout [UInt8], from link: RelayLink) -> RelayServer.Action {
+        unsafe datagram.withUnsafeMutableBytes { unsafe server.receive($0, from: link, now: now, wall: wall) }
+    }
+
     func receive(_ datagram: inout [UInt8], from source: Endpoint) -> RelayServer.Action {
-        unsafe datagram.withUnsafeMutableBytes { unsafe server.receive($0, from: source, now: now, wall: wall) }
+        receive(&datagram, from: RelayLink(source))
+    }
+
+    func receive(_ datagram: [UInt8], from link: RelayLink) -> RelayServer.Action {
+        var copy = datagram
+        return receive(&copy, from: link)
     }
 
     func receive(_ datagram: [UInt8], from source: Endpoint) -> RelayServer.Action {
-        var copy = datagram
-        return receive(&copy, from: source)
+        receive(datagram, from: RelayLink(source))
     }
 
+    /// Stream `number`, from a host of the same number.
+    func stream(_ number: UInt8) -> RelayLink { RelayLink(stream: UInt64(number), from: endpoint(number, 50000)) }
+
     func challenge(_ agent: AgentID, at source: Endpoint, nonce: UInt64 = 1) throws -> Challenge {
-        guard case .reply(let reply) = receive(Hello(agent: agent, nonce: nonce).bytes, from: source) else {
+        try challenge(agent, on: RelayLink(source), nonce: nonce)
+    }
+
+    func challenge(_ agent: AgentID, on link: RelayLink, nonce: UInt64 = 1) throws -> Challenge {
+        guard case .reply(let reply) = receive(Hello(agent: agent, nonce: nonce).bytes, from: link) else {
             throw Unexpected.noReply
         }
         return try unsafe Challenge(reply.span.bytes)
@@ -102,8 +117,13 @@ final class Bench {
     /// Registers `member` at `source`; returns the epoch.
     @discardableResult
     func register(_ member: Member, at source: Endpoint, life: Int64 = 3600) throws -> UInt8 {
-        let proof = proof(member, try challenge(member.id, at: source), life: life)
-        guard case .reply(let reply) = receive(proof.bytes, from: source), reply[0] == FrameType.accepted.rawValue
+        try register(member, on: RelayLink(source), life: life)
+    }
+
+    @discardableResult
+    func register(_ member: Member, on link: RelayLink, life: Int64 = 3600) throws -> UInt8 {
+        let proof = proof(member, try challenge(member.id, on: link), life: life)
+        guard case .reply(let reply) = receive(proof.bytes, from: link), reply[0] == FrameType.accepted.rawValue
         else { throw Unexpected.noReply }
         return try unsafe Accepted(reply.span.bytes).epoch
     }

@@ -32,7 +32,7 @@ import Timing
             }
             let size = datagram.count
             received[source, default: 0] += size
-            let isProven = bench.server.table.slot(at: source) != nil
+            let isProven = bench.server.table.slot(at: RelayLink(source)) != nil
             switch bench.receive(&datagram, from: source) {
             case .forward(let target):
                 forwards += 1

@@ -50,7 +50,7 @@ import Timing
 
         let peerEpoch = try bench.register(peer, at: bench.endpoint(9))
         var incoming = bench.data(to: member.id, epoch: peerEpoch, [1, 2, 3])
-        #expect(bench.receive(&incoming, from: bench.endpoint(9)) == .forward(to: source))
+        #expect(bench.receive(&incoming, from: bench.endpoint(9)) == .forward(to: RelayLink(source)))
         let received = receive(&client, incoming, bench)
         #expect(received == .data(source: peer.id, payload: 20..<23))
         incoming[3] ^= 1
@@ -62,7 +62,7 @@ import Timing
 
         let header = try #require(client.wrapHeader(peer.id))
         let outgoing = header.indices.map { header[$0] } + [9]
-        #expect(bench.receive(outgoing, from: source) == .forward(to: bench.endpoint(9)))
+        #expect(bench.receive(outgoing, from: source) == .forward(to: RelayLink(bench.endpoint(9))))
         var written = [UInt8](repeating: 9, count: 21)
         let wasWritten = unsafe written.withUnsafeMutableBytes { unsafe client.writeHeader(to: peer.id, in: $0) }
         #expect(wasWritten)

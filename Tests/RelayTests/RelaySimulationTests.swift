@@ -104,7 +104,7 @@ private final class Simulation {
         let agent = agents[index]
         guard agent.client.isUp, let slot = bench.server.table.slot(of: agent.member.id) else { return false }
         let registration = bench.server.table[slot]
-        return isRelayUp && registration.endpoint == agent.mapping && registration.epoch == agent.client.epoch
+        return isRelayUp && registration.link == RelayLink(agent.mapping) && registration.epoch == agent.client.epoch
     }
 
     private func handle(_ event: Event) throws {
@@ -113,7 +113,7 @@ private final class Simulation {
             guard isRelayUp else { return }
             let size = datagram.count
             switch bench.receive(&datagram, from: source) {
-            case .forward(let target): transmit(.toAgent(datagram, to: target))
+            case .forward(let target): transmit(.toAgent(datagram, to: target.endpoint))
             case .reply(let reply):
                 #expect(reply.count <= size)
                 transmit(.toAgent(reply, to: source))
