@@ -44,9 +44,13 @@ let core: [Target] = [
     module("Tun", ["Linux", "CLinux", "Addressing"]),
     module("Transport", ["Linux", "CLinux", "Addressing"]),
     module("STUN", ["Addressing", "Timing"]),
+    module("PortMapping", ["Addressing", "Timing"]),
     module("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
     module("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     module("Netlink", ["CMnl", "CLinux", "Linux", "Addressing"]),
+    module(
+        "Gather",
+        ["STUN", "PortMapping", "Netlink", "Transport", "Sodium", "Linux", "CLinux", "Addressing", "Timing"]),
     module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"]),
     module("Tunnel", ["WireGuard", "Tun", "Transport", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     program("warren-cni", ["CNI"]),
@@ -62,8 +66,10 @@ let core: [Target] = [
     tests("Tun", ["Linux", "Addressing"]),
     tests("Transport", ["Linux", "Addressing"]),
     tests("STUN", ["Addressing", "Timing"]),
+    tests("PortMapping", ["Addressing", "Timing"]),
     tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
+    tests("Gather", ["PortMapping", "STUN", "Transport", "Linux", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
     tests("CNI", ["warren-cni", "Netlink", "Linux", "Addressing"]),
     tests("Tunnel", ["WireGuard", "Sodium", "Linux", "Addressing", "Timing"]),
@@ -121,7 +127,8 @@ let full: [Target] = [
 
 // The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
 let scenarios: [Target] = [
-    .target(name: "Lab", dependencies: ["Control"], path: "Tests/Lab", swiftSettings: house),
+    .target(
+        name: "Lab", dependencies: ["Control"], path: "Tests/Lab", exclude: ["Responders"], swiftSettings: house),
     .executableTarget(name: "warren-demo", dependencies: ["Lab", "Control"], path: "Tests/Demo", swiftSettings: house),
     .testTarget(
         name: "EndToEndTests", dependencies: ["Lab", "Control"], path: "Tests/EndToEndTests", swiftSettings: house),

@@ -17,6 +17,8 @@ package final class HubServer: Sendable {
         package var listenHost: String
         package var listenPort: UInt16
         package var relayListen: Endpoint
+        /// Where RFC 5780 is served; nowhere if empty.
+        package var stun: [StunPlaces] = []
         package var limits = ConnectionLimits.Bounds()
         package var now: @Sendable () -> WallTime = { .now() }
 
@@ -37,6 +39,7 @@ package final class HubServer: Sendable {
     package let port: UInt16
     private let listener: TLSListener.Server
     private let relay: (service: RelayService, loop: RelayLoop)?
+    private let stun: StunService?
     private let authority: AuthorityService?
     private let directory: DirectoryService?
     private let loop: ConnectionLoop
@@ -74,6 +77,7 @@ package final class HubServer: Sendable {
         } else {
             relay = nil
         }
+        stun = options.stun.isEmpty ? nil : try StunService(options.stun, logger: logger)
         self.listener = try await listener.bind(
             host: options.listenHost, port: options.listenPort, group: Self.group)
         port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
@@ -98,6 +102,7 @@ package final class HubServer: Sendable {
                 group.addTask { try await self.serve() }
                 if let directory { group.addTask { try await directory.run() } }
                 if let relay { group.addTask { try await relay.service.run(relay.loop) } }
+                if let stun { group.addTask { try await stun.run() } }
                 group.addTask { try await self.sweep() }
                 // Any part that ends takes the others with it: half a hub would look healthy.
                 defer { group.cancelAll() }

@@ -3,6 +3,7 @@ import Linux
 package import Logging
 package import Membership
 import Relay
+import STUN
 package import Sodium
 import Timing
 import Transport
@@ -33,7 +34,10 @@ package final class RelayService: Sendable {
             let socket = try UDPSocket(family, address: endpoint.address, port: endpoint.port)
             socket.enableReceiveOffload()
             var random = SecureRandom()
-            let server = try RelayServer(relay: id, now: .now(), using: &random) { bytes, now in
+            var configuration = RelayServer.Configuration()
+            // Stock clients ask with less than the answer has.
+            configuration.stun.excess = AnswerBudget.Excess()
+            let server = try RelayServer(relay: id, configuration, now: .now(), using: &random) { bytes, now in
                 let text = String(decoding: bytes, as: UTF8.self)
                 guard
                     let credential = try? Credential(

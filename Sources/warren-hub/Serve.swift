@@ -16,6 +16,11 @@ struct Serve: AsyncParsableCommand {
     var listen = "0.0.0.0:7443"
     @Option(help: ArgumentHelp("The UDP port for relay and STUN.", valueName: "ip:port"))
     var relayListen = "0.0.0.0:3478"
+    @Option(
+        help: ArgumentHelp(
+            "Serve STUN for NAT behaviour discovery (RFC 5780): twice, with two addresses and two ports.",
+            valueName: "ip:port[=public]"))
+    var stunListen: [String] = []
     @Flag(help: "Log more.")
     var verbose = false
 
@@ -31,12 +36,19 @@ struct Serve: AsyncParsableCommand {
         guard let relayListen = Endpoint(relayListen) else {
             throw HubError.option("--relay-listen \(relayListen): IP:PORT is needed")
         }
+        let stun = try stunListen.map { text in
+            guard let place = StunPlaces.Place(text) else {
+                throw HubError.option("--stun-listen \(text): IP:PORT is needed, or IP:PORT=PUBLIC-IP:PORT")
+            }
+            return place
+        }
         try Libsodium.initialize()
         var logger = Logger(label: "warren-hub") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = verbose ? .debug : .info
 
-        let options = HubServer.Options(
+        var options = HubServer.Options(
             roles: roles, listenHost: listen.address.description, listenPort: listen.port, relayListen: relayListen)
+        options.stun = try StunPlaces.pairs(stun)
         let server = try await HubServer(folder.open(), options, logger: logger)
         try await withThrowingTaskGroup(of: Int32?.self) { group in
             group.addTask {
