@@ -120,7 +120,9 @@ let full: [Target] = [
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [
-            "Lab", "warrend", "WireGuard", "Noise", "Sodium", "Transport", "Linux", "Addressing", "Timing",
+            "Lab", "warrend", "warren-hub", "WireGuard", "Noise", "Gather", "PortMapping", "STUN", "Sodium",
+            "Transport",
+            "Linux", "Addressing", "Timing",
         ],
         path: "Tests/InteroperabilityTests", swiftSettings: house),
 ]

@@ -59,8 +59,7 @@ import Timing
                 #expect((answer.from.address != asked.address) == address)
                 #expect((answer.from.port != asked.port) == port)
                 #expect(answer.message.responseOrigin == answer.from)
-                #expect(answer.message.otherAddress?.address != asked.address)
-                #expect(answer.message.otherAddress?.port != asked.port)
+                #expect(answer.message.otherAddress == (asked == a2p2 ? a1p1 : a2p2))
             }
         }
     }
