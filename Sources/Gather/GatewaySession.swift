@@ -11,7 +11,7 @@ package final class GatewaySession: @unchecked Sendable {
     // Safe: everything but `wake` is touched only in `run`, by the one thread that calls it.
     private var client: GatewayClient
     private let socket: UDPSocket
-    /// Where gateways announce a restart; none while another program has the port.
+    /// Where gateways announce a restart; none while a program that does not share has the port.
     private let announcements: SharedSocket?
     private let epoll: Epoll
     private let wake: EventFD
@@ -36,7 +36,7 @@ package final class GatewaySession: @unchecked Sendable {
         report: @escaping @Sendable (MappedPort?) -> Void = { _ in }
     ) throws {
         let socket = try UDPSocket(.ipv4)
-        let announcements = try? SharedSocket(UDPSocket(.ipv4, port: GatewayClient.announcePort))
+        let announcements = try? SharedSocket(UDPSocket(.ipv4, port: GatewayClient.announcePort, isShared: true))
         let epoll = try Epoll()
         let wake = try EventFD()
         try epoll.add(socket.raw, .read, token: Self.socketToken)
@@ -66,7 +66,9 @@ package final class GatewaySession: @unchecked Sendable {
     package func discover(within limit: Interval) throws(SystemError) -> [MappingProtocol: MappingFinding] {
         let deadline = MonotonicTime.now() + limit
         while MonotonicTime.now() < deadline {
-            guard try turn(until: deadline), !client.isSettled else { break }
+            // The last to give up does so in a poll.
+            perform(client.poll(now: .now()))
+            guard !client.isSettled, try turn(until: deadline) else { break }
         }
         return client.findings
     }

@@ -19,6 +19,7 @@ package struct GatewayClient: Sendable {
     }
 
     package struct Configuration: Sendable {
+        package var protocols = Set(MappingProtocol.allCases)
         /// What is asked for, in seconds (RFC 6886 section 3.3 recommends two hours).
         package var lifetime: UInt32 = 7200
         /// How long PCP may take before another protocol may map, and NAT-PMP before UPnP may.
@@ -72,7 +73,9 @@ package struct GatewayClient: Sendable {
 
     /// What each protocol's search has found.
     package var findings: [MappingProtocol: MappingFinding] {
-        [.pcp: pcp.finding, .natPMP: natPMP.finding, .upnp: upnp.finding]
+        [.pcp: pcp.finding, .natPMP: natPMP.finding, .upnp: upnp.finding].filter {
+            configuration.protocols.contains($0.key)
+        }
     }
 
     /// Whether every protocol has been found or not.
@@ -141,8 +144,10 @@ package struct GatewayClient: Sendable {
         started = now
         search = .never
         fallback = .never
-        natPMP.discover(now: now)
-        upnp.discover(now: now)
+        let protocols = configuration.protocols
+        if protocols.contains(.natPMP) { natPMP.discover(now: now) }
+        if protocols.contains(.upnp) { upnp.discover(now: now) }
+        guard protocols.contains(.pcp) else { return }
         switch purpose {
         case .map:
             pcp.map(now: now)
@@ -169,7 +174,8 @@ package struct GatewayClient: Sendable {
             natPMP.poll(lifetime: configuration.lifetime, now: now, into: &actions)
             return
         }
-        if natPMP.finding == .searching, waited < configuration.patience * 2 {
+        if natPMP.finding == .searching, configuration.protocols.contains(.natPMP), waited < configuration.patience * 2
+        {
             fallback = started + configuration.patience * 2
             return
         }

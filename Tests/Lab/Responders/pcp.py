@@ -21,10 +21,10 @@ import time
 ANNOUNCE = ("224.0.0.1", 5350)
 RULES = """
 table ip portmap_pcp {
-    map udp { type inet_service : ipv4_addr . inet_service; }
+    map ports { type inet_service : ipv4_addr . inet_service; }
     chain prerouting {
         type nat hook prerouting priority dstnat; policy accept;
-        iifname "%s" meta l4proto udp dnat ip to udp dport map @udp
+        iifname "%s" meta l4proto udp dnat ip to udp dport map @ports
     }
 }
 """
@@ -47,11 +47,11 @@ class Firewall:
 
     def add(self, external, address, port):
         if self.wan:
-            self.nft(f"add element ip portmap_pcp udp {{ {external} : {address} . {port} }}\n")
+            self.nft(f"add element ip portmap_pcp ports {{ {external} : {address} . {port} }}\n")
 
     def remove(self, external):
         if self.wan:
-            self.nft(f"delete element ip portmap_pcp udp {{ {external} }}\n")
+            self.nft(f"delete element ip portmap_pcp ports {{ {external} }}\n")
 
 
 class Server:

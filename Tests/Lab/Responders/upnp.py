@@ -16,10 +16,10 @@ import threading
 GROUP = "239.255.255.250"
 RULES = """
 table ip portmap_upnp {
-    map udp { type inet_service : ipv4_addr . inet_service; }
+    map ports { type inet_service : ipv4_addr . inet_service; }
     chain prerouting {
         type nat hook prerouting priority dstnat; policy accept;
-        iifname "%s" meta l4proto udp dnat ip to udp dport map @udp
+        iifname "%s" meta l4proto udp dnat ip to udp dport map @ports
     }
 }
 """
@@ -52,11 +52,11 @@ class Firewall:
 
     def add(self, external, address, port):
         if self.wan:
-            self.nft(f"add element ip portmap_upnp udp {{ {external} : {address} . {port} }}\n")
+            self.nft(f"add element ip portmap_upnp ports {{ {external} : {address} . {port} }}\n")
 
     def remove(self, external):
         if self.wan:
-            self.nft(f"delete element ip portmap_upnp udp {{ {external} }}\n")
+            self.nft(f"delete element ip portmap_upnp ports {{ {external} }}\n")
 
 
 class Fault(Exception):
