@@ -91,10 +91,16 @@ let full: [Target] = [
     module("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioTLS, nioSSL, logging]),
     module("Control", ["Linux", "CLinux", "Addressing", "Timing"]),
     module(
+        "Netcheck",
+        [
+            "Gather", "STUN", "PortMapping", "Directory", "Membership", "Control", "Sodium", "Linux", "Addressing",
+            "Timing", nioCore, nioPosix, nioTLS, nioSSL,
+        ]),
+    module(
         "Sidecar",
         [
-            "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Tunnel", "WireGuard", "Tun", "Transport",
-            "Netlink",
+            "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Netcheck", "Gather", "PortMapping",
+            "Tunnel", "WireGuard", "Tun", "Transport", "Netlink",
             "Control", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, logging,
         ]),
     module(
@@ -106,9 +112,11 @@ let full: [Target] = [
         ]),
     program("warrend", ["Sidecar", "Tunnel", "Control", "Linux", "Addressing", arguments, logging]),
     program("warren-hub", ["Hub", "Membership", "Addressing", arguments, logging]),
-    program("warren", ["Control", "Addressing", arguments]),
+    program(
+        "warren", ["Netcheck", "Control", "Membership", "Sodium", "Linux", "Addressing", arguments]),
     tests("Membership", ["Sodium", "Addressing"]),
     tests("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL]),
+    tests("Netcheck", ["PortMapping", "Control", "Membership", "Sodium", "Addressing", "Timing"]),
     tests(
         "Hub",
         [

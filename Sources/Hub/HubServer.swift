@@ -66,7 +66,8 @@ package final class HubServer: Sendable {
                 } else { nil }
         } catch { throw .store(error) }
 
-        let health = Self.health(options.roles)
+        let health = Self.health(
+            options.roles, options.roles.contains(.authority) ? try folder.meshInfo() : nil, folder)
         let tls = try folder.loadTLS()
         let listener = try TLSListener(
             certificate: tls.certificate, key: tls.key, limits: ConnectionLimits(options.limits),
@@ -136,10 +137,27 @@ package final class HubServer: Sendable {
         }
     }
 
-    private static func health(_ roles: Set<Role>) -> String {
+    /// What `GET /healthz` says: the roles, and where relays and STUN servers are for those who have no credential yet.
+    private static func health(_ roles: Set<Role>, _ info: MeshInfo?, _ folder: HubFolder) -> String {
         let states = Role.allCases.map { JSONValue.Member($0.rawValue, .string(roles.contains($0) ? "on" : "off")) }
-        let json = JSONValue.object([.init("status", .string("ok")), .init("roles", .object(states))])
-        return String(decoding: json.text, as: UTF8.self)
+        var members: [JSONValue.Member] = [.init("status", .string("ok")), .init("roles", .object(states))]
+        if let info {
+            let own = roles.contains(.relay) ? try? folder.relayID() : nil
+            let relays = info.relays.map { relay in
+                var facts: [JSONValue.Member] = [
+                    .init("id", .string(relay.id.description)),
+                    .init("udp", .array(relay.endpoints.map { .string($0.description) })),
+                ]
+                if relay.id == own {
+                    facts.append(.init("tls", .string(folder.configuration.address.description)))
+                    facts.append(.init("pin", .string(folder.pin.base64)))
+                }
+                return JSONValue.object(facts)
+            }
+            members.append(.init("relays", .array(relays)))
+            members.append(.init("stun", .array(info.stun.map { .string($0.description) })))
+        }
+        return String(decoding: JSONValue.object(members).text, as: UTF8.self)
     }
 }
 

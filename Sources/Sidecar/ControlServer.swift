@@ -67,7 +67,8 @@ struct ControlServer {
                 if let request {
                     await answer(request)
                 } else {
-                    ControlAnswer(error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, leave")
+                    ControlAnswer(
+                        error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, netcheck, leave")
                 }
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys]
