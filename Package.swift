@@ -66,9 +66,13 @@ let core: [Target] = [
     module("Tun", ["Linux", "CLinux", "Addressing"]),
     module("Transport", ["Linux", "CLinux", "Addressing"]),
     module("STUN", ["Addressing", "Timing"]),
+    module("PortMapping", ["Addressing", "Timing"]),
     module("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
     module("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     module("Netlink", ["CMnl", "CLinux", "Linux", "Addressing"]),
+    module(
+        "Gather",
+        ["STUN", "PortMapping", "Netlink", "Transport", "Sodium", "Linux", "CLinux", "Addressing", "Timing"]),
     module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"]),
     module("Tunnel", ["WireGuard", "Tun", "Transport", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     program("warren-cni", ["CNI"]),
@@ -84,8 +88,10 @@ let core: [Target] = [
     tests("Tun", ["Linux", "Addressing"]),
     tests("Transport", ["Linux", "Addressing"]),
     tests("STUN", ["Addressing", "Timing"]),
+    tests("PortMapping", ["Addressing", "Timing"]),
     tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
+    tests("Gather", ["PortMapping", "STUN", "Transport", "Linux", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
     tests("CNI", ["Netlink", "Linux", "Addressing"]),
     tests("Tunnel", ["WireGuard", "Transport", "Sodium", "Linux", "Addressing", "Timing"]),
@@ -114,10 +120,16 @@ let full: [Target] = [
         ]),
     module("Control", ["Linux", "CLinux", "Addressing", "Timing"]),
     module(
+        "Netcheck",
+        [
+            "Gather", "STUN", "PortMapping", "Directory", "Membership", "Control", "Sodium", "Linux", "Addressing",
+            "Timing", nioCore, nioPosix, nioTLS, nioSSL,
+        ]),
+    module(
         "Sidecar",
         [
-            "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Tunnel", "WireGuard", "Tun", "Transport",
-            "Netlink",
+            "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Netcheck", "Gather", "PortMapping",
+            "Tunnel", "WireGuard", "Tun", "Transport", "Netlink",
             "Control", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, logging,
         ]),
     module(
@@ -132,7 +144,7 @@ let full: [Target] = [
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),
     program("warren-hub", ["Hub", "Directory", "Membership", "Sodium", "Addressing", "Timing", arguments, logging]),
-    program("warren", ["Control", "Linux", "Addressing", arguments]),
+    program("warren", ["Netcheck", "Control", "Membership", "Sodium", "Linux", "Addressing", arguments]),
     program(
         "warren-relay-load",
         [
@@ -142,6 +154,7 @@ let full: [Target] = [
         path: "Benchmarks/warren-relay-load"),
     tests("Membership", ["Sodium", "Addressing"]),
     tests("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL]),
+    tests("Netcheck", ["PortMapping", "Control", "Membership", "Sodium", "Addressing", "Timing"]),
     tests(
         "Hub",
         [
@@ -153,14 +166,16 @@ let full: [Target] = [
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [
-            "Lab", "WireGuard", "Noise", "Sodium", "Transport", "Linux", "Addressing", "Timing",
+            "Lab", "WireGuard", "Noise", "Gather", "PortMapping", "STUN", "Sodium", "Transport", "Linux", "Addressing",
+            "Timing",
         ],
         path: "Tests/InteroperabilityTests", swiftSettings: house),
 ]
 
 // The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
 let scenarios: [Target] = [
-    .target(name: "Lab", dependencies: ["Control"], path: "Tests/Lab", swiftSettings: house),
+    .target(
+        name: "Lab", dependencies: ["Control"], path: "Tests/Lab", exclude: ["Responders"], swiftSettings: house),
     .executableTarget(name: "warren-demo", dependencies: ["Lab", "Control"], path: "Tests/Demo", swiftSettings: house),
     .testTarget(
         name: "EndToEndTests", dependencies: ["Lab", "Control"], path: "Tests/EndToEndTests", swiftSettings: house),

@@ -113,14 +113,17 @@ package struct ControlAnswer: Codable, Sendable, Equatable {
     package var status: StatusReport?
     package var peers: [PeerReport]?
     package var identity: IdentityReport?
+    package var netcheck: NetcheckReport?
 
     package init(
-        error: String? = nil, status: StatusReport? = nil, peers: [PeerReport]? = nil, identity: IdentityReport? = nil
+        error: String? = nil, status: StatusReport? = nil, peers: [PeerReport]? = nil, identity: IdentityReport? = nil,
+        netcheck: NetcheckReport? = nil
     ) {
         self.error = error
         self.status = status
         self.peers = peers
         self.identity = identity
+        self.netcheck = netcheck
     }
 }
 
@@ -132,6 +135,8 @@ package enum ControlRequest: Equatable, Sendable {
     case whois(String)
     /// Which agent has a name.
     case resolve(String)
+    /// How the network around the agent is: some seconds.
+    case netcheck
     /// Give up the credential and stop.
     case leave
 
@@ -143,6 +148,7 @@ package enum ControlRequest: Equatable, Sendable {
         case .peers: "peers"
         case .whois(let address): "whois \(address)"
         case .resolve(let name): "resolve \(name)"
+        case .netcheck: "netcheck"
         case .leave: "leave"
         }
     }
@@ -155,6 +161,7 @@ package enum ControlRequest: Equatable, Sendable {
         case ("peers", 1): self = .peers
         case ("whois", 2): self = .whois(words[1])
         case ("resolve", 2): self = .resolve(words[1])
+        case ("netcheck", 1): self = .netcheck
         case ("leave", 1): self = .leave
         default: return nil
         }

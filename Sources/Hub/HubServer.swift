@@ -19,6 +19,8 @@ package final class HubServer: Sendable {
         package var listenHost: String
         package var listenPort: UInt16
         package var relayListen: Endpoint
+        /// Where RFC 5780 is served; nowhere if empty.
+        package var stun: [StunPlaces] = []
         package var limits = ConnectionLimits.Bounds()
         /// A port without TLS for relay streams and health, behind an ingress; nil for none.
         package var webListen: Endpoint?
@@ -56,6 +58,7 @@ package final class HubServer: Sendable {
     private let listener: TLSListener.Server
     private let plain: [any Channel]
     private let relay: (service: RelayService, loop: RelayLoop)?
+    private let stun: StunService?
     private let authority: AuthorityService?
     private let directory: DirectoryService?
     private let loop: ConnectionLoop
@@ -87,7 +90,8 @@ package final class HubServer: Sendable {
                 try Self.bindRelay(RelayService(key: folder.loadRelayKey(), verifier: verifier, logger: logger), options)
             } else { nil }
         relayPort = relay?.loop.port ?? 0
-        let health = Self.health(options.roles)
+        let health = Self.health(
+            options.roles, options.roles.contains(.authority) ? try folder.meshInfo() : nil, folder)
         let port = WebPort(health: { health }, exchange: relay?.loop.exchange, now: options.now)
         let tls = try folder.loadTLS()
         let ramp = AdmissionRamp(
@@ -110,6 +114,7 @@ package final class HubServer: Sendable {
         }
         metricsPort = options.metricsListen == nil ? 0 : UInt16(clamping: plain.last?.localAddress?.port ?? 0)
         self.plain = plain
+        stun = options.stun.isEmpty ? nil : try StunService(options.stun, logger: logger)
         self.listener = try await listener.bind(
             host: options.listenHost, port: options.listenPort, group: Self.group)
         self.port = UInt16(clamping: self.listener.channel.localAddress?.port ?? 0)
@@ -140,6 +145,7 @@ package final class HubServer: Sendable {
                 if let directory { group.addTask { try await directory.run() } }
                 for channel in plain { group.addTask { try await Self.serve(channel) } }
                 if let relay { group.addTask { try await relay.service.run(relay.loop) } }
+                if let stun { group.addTask { try await stun.run() } }
                 group.addTask { try await self.sweep() }
                 // Any part that ends takes the others with it: half a hub would look healthy.
                 defer { group.cancelAll() }
@@ -194,10 +200,27 @@ package final class HubServer: Sendable {
         }
     }
 
-    private static func health(_ roles: Set<Role>) -> String {
+    /// What `GET /healthz` says: the roles, and where relays and STUN servers are for those who have no credential yet.
+    private static func health(_ roles: Set<Role>, _ info: MeshInfo?, _ folder: HubFolder) -> String {
         let states = Role.allCases.map { JSONValue.Member($0.rawValue, .string(roles.contains($0) ? "on" : "off")) }
-        let json = JSONValue.object([.init("status", .string("ok")), .init("roles", .object(states))])
-        return String(decoding: json.text, as: UTF8.self)
+        var members: [JSONValue.Member] = [.init("status", .string("ok")), .init("roles", .object(states))]
+        if let info {
+            let own = roles.contains(.relay) ? try? folder.relayID() : nil
+            let relays = info.relays.map { relay in
+                var facts: [JSONValue.Member] = [
+                    .init("id", .string(relay.id.description)),
+                    .init("udp", .array(relay.endpoints.map { .string($0.description) })),
+                ]
+                if relay.id == own {
+                    facts.append(.init("tls", .string(folder.configuration.address.description)))
+                    facts.append(.init("pin", .string(folder.pin.base64)))
+                }
+                return JSONValue.object(facts)
+            }
+            members.append(.init("relays", .array(relays)))
+            members.append(.init("stun", .array(info.stun.map { .string($0.description) })))
+        }
+        return String(decoding: JSONValue.object(members).text, as: UTF8.self)
     }
 }
 

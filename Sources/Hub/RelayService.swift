@@ -3,6 +3,7 @@ import Linux
 package import Logging
 package import Membership
 import Relay
+import STUN
 package import Sodium
 import Timing
 import Transport
@@ -35,6 +36,9 @@ package final class RelayService: Sendable {
             let socket = try UDPSocket(family, address: endpoint.address, port: endpoint.port)
             socket.enableReceiveOffload()
             var random = SecureRandom()
+            var server = server
+            // Stock clients ask with less than the answer has.
+            server.stun.excess = AnswerBudget.Excess()
             let relay = try RelayServer(relay: id, server, now: .now(), using: &random) { bytes, now in
                 let text = String(decoding: bytes, as: UTF8.self)
                 guard

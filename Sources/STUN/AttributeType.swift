@@ -1,10 +1,13 @@
-/// The type of an attribute (RFC 8489 section 18.3, RFC 5780 section 7). Keeps unknown values.
+/// The type of an attribute (RFC 8489 section 18.3, RFC 5780 section 7, RFC 3489 section 11.2). Keeps unknown values.
 package struct AttributeType: RawRepresentable, Hashable, Sendable {
     package let rawValue: UInt16
     package init(rawValue: UInt16) { self.rawValue = rawValue }
 
     package static let mappedAddress = Self(rawValue: 0x0001)
     package static let changeRequest = Self(rawValue: 0x0003)
+    /// RFC 3489: where a classic answer came from, and the server's other address and port.
+    package static let sourceAddress = Self(rawValue: 0x0004)
+    package static let changedAddress = Self(rawValue: 0x0005)
     package static let username = Self(rawValue: 0x0006)
     package static let messageIntegrity = Self(rawValue: 0x0008)
     package static let errorCode = Self(rawValue: 0x0009)
@@ -16,6 +19,7 @@ package struct AttributeType: RawRepresentable, Hashable, Sendable {
     package static let userhash = Self(rawValue: 0x001e)
     package static let xorMappedAddress = Self(rawValue: 0x0020)
     package static let padding = Self(rawValue: 0x0026)
+    package static let responsePort = Self(rawValue: 0x0027)
     package static let software = Self(rawValue: 0x8022)
     package static let fingerprint = Self(rawValue: 0x8028)
     package static let responseOrigin = Self(rawValue: 0x802b)
@@ -29,7 +33,8 @@ package struct AttributeType: RawRepresentable, Hashable, Sendable {
     var isKnown: Bool {
         switch self {
         case .mappedAddress, .changeRequest, .username, .messageIntegrity, .errorCode, .unknownAttributes, .realm,
-            .nonce, .messageIntegritySHA256, .passwordAlgorithm, .userhash, .xorMappedAddress, .padding:
+            .nonce, .messageIntegritySHA256, .passwordAlgorithm, .userhash, .xorMappedAddress, .padding, .responsePort,
+            .sourceAddress, .changedAddress:
             true
         default: !isComprehensionRequired
         }

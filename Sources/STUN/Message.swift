@@ -42,6 +42,8 @@ package struct Message: Hashable, Sendable {
     package var messageClass: Class
     package var method: UInt16
     package var transaction: TransactionID
+    /// The magic cookie, or what a classic client has in its place: the first part of its transaction id (RFC 3489).
+    package let cookie: UInt32
     package var xorMappedAddress: Endpoint?
     package var mappedAddress: Endpoint?
     /// RFC 5780: where the server sent from, and its other address and port.
@@ -49,6 +51,9 @@ package struct Message: Hashable, Sendable {
     package var otherAddress: Endpoint?
     /// RFC 5780: the flags, of which 4 asks for another address and 2 for another port.
     package var changeRequest: UInt32?
+    /// RFC 5780: the port that the answer shall go to, and how much padding there was.
+    package var responsePort: UInt16?
+    package var paddingSize: Int?
     /// 300…699.
     package var errorCode: UInt16?
     /// What an error response says the server did not know.
@@ -57,17 +62,31 @@ package struct Message: Hashable, Sendable {
     package var notUnderstood: [AttributeType] = []
     package var hasFingerprint = false
 
+    /// Whether it is from a client of RFC 3489, which knows no XOR-MAPPED-ADDRESS.
+    package var isClassic: Bool { cookie != Self.magicCookie }
+
     /// Whether a datagram is STUN: two zero bits, the cookie, a whole header.
     package static func isSTUN(_ datagram: RawSpan) -> Bool {
         guard datagram.byteCount >= headerSize, let type = datagram.bigEndian(UInt16.self, at: 0) else { return false }
         return type >> 14 == 0 && datagram.bigEndian(UInt32.self, at: 4) == magicCookie
     }
 
+    /// Whether a datagram is a binding request of a classic client, which has no cookie (RFC 3489 section 11.1). On a
+    /// port with other protocols this is too weak a sign.
+    package static func isClassicRequest(_ datagram: RawSpan) -> Bool {
+        datagram.bigEndian(UInt16.self, at: 0) == bindingMethod
+            && datagram.bigEndian(UInt16.self, at: 2).map { headerSize + Int($0) } == datagram.byteCount
+            && datagram.bigEndian(UInt32.self, at: 4) != magicCookie
+    }
+
     /// The message that fills `datagram`. A fingerprint is checked where there is one.
-    package init(_ datagram: RawSpan) throws(MessageFault) {
+    ///
+    /// - Parameter takingClassic: whether a request without the cookie is one, too.
+    package init(_ datagram: RawSpan, takingClassic: Bool = false) throws(MessageFault) {
         guard datagram.byteCount >= Self.headerSize else { throw .truncated }
-        guard Self.isSTUN(datagram), let type = datagram.bigEndian(UInt16.self, at: 0),
-            let length = datagram.bigEndian(UInt16.self, at: 2),
+        guard Self.isSTUN(datagram) || (takingClassic && Self.isClassicRequest(datagram)),
+            let type = datagram.bigEndian(UInt16.self, at: 0), let length = datagram.bigEndian(UInt16.self, at: 2),
+            let cookie = datagram.bigEndian(UInt32.self, at: 4),
             let high = datagram.bigEndian(UInt32.self, at: 8), let low = datagram.bigEndian(UInt64.self, at: 12)
         else { throw .notSTUN }
         guard length % 4 == 0, Self.headerSize + Int(length) == datagram.byteCount else { throw .wrongLength }
@@ -75,6 +94,7 @@ package struct Message: Hashable, Sendable {
         self.messageClass = messageClass
         method = type & 0x000f | type >> 1 & 0x0070 | type >> 2 & 0x0f80
         transaction = TransactionID(high: high, low: low)
+        self.cookie = cookie
         try readAttributes(of: datagram)
     }
 
@@ -112,6 +132,12 @@ package struct Message: Hashable, Sendable {
                 throw .malformedAttribute(type)
             }
             changeRequest = changeRequest ?? flags
+        case .responsePort:
+            guard value.byteCount == 4 || value.byteCount == 2, let port = value.bigEndian(UInt16.self, at: 0) else {
+                throw .malformedAttribute(type)
+            }
+            responsePort = responsePort ?? port
+        case .padding: paddingSize = paddingSize ?? value.byteCount
         case .errorCode:
             guard let hundreds = value.bigEndian(UInt8.self, at: 2), let rest = value.bigEndian(UInt8.self, at: 3),
                 (3...6).contains(hundreds & 7), rest < 100

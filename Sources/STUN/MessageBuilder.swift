@@ -5,7 +5,11 @@ package struct MessageBuilder: Sendable {
     package private(set) var bytes: [UInt8]
     private let transaction: TransactionID
 
-    package init(_ messageClass: Message.Class, method: UInt16 = Message.bindingMethod, transaction: TransactionID) {
+    /// - Parameter cookie: another than the magic one only in answers to classic clients.
+    package init(
+        _ messageClass: Message.Class, method: UInt16 = Message.bindingMethod, transaction: TransactionID,
+        cookie: UInt32 = Message.magicCookie
+    ) {
         self.transaction = transaction
         let classBits = UInt16(messageClass.rawValue)
         let type =
@@ -15,7 +19,7 @@ package struct MessageBuilder: Sendable {
         bytes.reserveCapacity(64)
         append(type)
         append(UInt16(0))
-        append(Message.magicCookie)
+        append(cookie)
         append(transaction.high)
         append(transaction.low)
     }
@@ -33,7 +37,7 @@ package struct MessageBuilder: Sendable {
         append(.xorMappedAddress, AddressAttribute.encode(endpoint, mask: transaction))
     }
 
-    /// MAPPED-ADDRESS, RESPONSE-ORIGIN or OTHER-ADDRESS.
+    /// Any of the attributes with an endpoint but XOR-MAPPED-ADDRESS.
     package mutating func appendAddress(_ type: AttributeType, _ endpoint: Endpoint) {
         append(type, AddressAttribute.encode(endpoint, mask: nil))
     }
@@ -45,6 +49,11 @@ package struct MessageBuilder: Sendable {
 
     package mutating func appendUnknownAttributes(_ types: [AttributeType]) {
         append(.unknownAttributes, types.flatMap { [UInt8($0.rawValue >> 8), UInt8(truncatingIfNeeded: $0.rawValue)] })
+    }
+
+    /// CHANGE-REQUEST (RFC 5780 section 7.2).
+    package mutating func appendChangeRequest(address: Bool, port: Bool) {
+        append(.changeRequest, [0, 0, 0, (address ? 4 : 0) | (port ? 2 : 0)])
     }
 
     /// Appends FINGERPRINT, which ends the message.

@@ -25,13 +25,13 @@ package struct SourceLimiter: Sendable {
         buckets = Array(repeating: TokenBucket(full: limit, now: now), count: 2 * size)
     }
 
-    /// Whether another question of `source` may be answered now; takes a token if so.
-    package mutating func allows(_ source: IPAddress, now: MonotonicTime) -> Bool {
+    /// Whether another question of `source` may be answered now; takes `units` tokens if so.
+    package mutating func allows(_ source: IPAddress, units: UInt64 = 1, now: MonotonicTime) -> Bool {
         let hash = hash(source)
         let first = Int(truncatingIfNeeded: hash) & rowMask
         let second = rowMask + 1 + Int(truncatingIfNeeded: hash >> 32) & rowMask
-        let inFirst = buckets[first].take(1, limit: limit, now: now)
-        let inSecond = buckets[second].take(1, limit: limit, now: now)
+        let inFirst = buckets[first].take(units, limit: limit, now: now)
+        let inSecond = buckets[second].take(units, limit: limit, now: now)
         return inFirst || inSecond
     }
 

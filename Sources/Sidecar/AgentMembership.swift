@@ -11,6 +11,8 @@ final class AgentMembership: Sendable {
     let verifier: RecordVerifier
     let mesh: String
     private let token: JoinToken
+    /// Where the authority is, and its TLS key's pin.
+    var authority: (address: HubAddress, pin: Bytes32) { (token.address, token.pin) }
     private let folder: StateFolder
     private let identity: Identity
     private let name: String

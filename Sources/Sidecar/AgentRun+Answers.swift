@@ -2,6 +2,7 @@ import Addressing
 import Control
 import Directory
 import Membership
+import Netcheck
 import Sodium
 import Synchronization
 import Timing
@@ -18,6 +19,7 @@ extension AgentRun {
             guard let address = IPAddress(text) else { return ControlAnswer(error: "whois \(text): not an address") }
             return await identify(.address(address), text)
         case .resolve(let name): return await identify(.name(name), name)
+        case .netcheck: return ControlAnswer(netcheck: await netcheck())
         case .leave:
             do {
                 try await leave()
@@ -76,6 +78,16 @@ extension AgentRun {
             credentialExpiresInSeconds: expires,
             uptimeSeconds: MonotonicTime.now().since(status.started).seconds, drops: tunnel?.1 ?? [:],
             secretSlabs: slabs.slabs, lockedSecretSlabs: slabs.locked)
+    }
+
+    /// From the pod, with the relays that the authority has named; without a hub only with what the token says.
+    private func netcheck() async -> NetcheckReport {
+        let mesh = joined.withLock { $0 }?.mesh
+        let relays = (mesh?.relays ?? []).map { MeshPlaces.Relay(id: $0.id.description, udp: $0.endpoints) }
+        let places = MeshPlaces(relays: relays, stun: mesh?.stun ?? [], refusedTargets: mesh?.ranges ?? [])
+        let proxy = ProxyAddress.inEnvironment.flatMap { ProxyAddress($0) }
+        let (address, pin) = membership.authority
+        return await NetworkCheck(hub: .init(address: address, pin: pin), places: places, proxy: proxy).run()
     }
 
     private func peerReports() async -> [PeerReport] {

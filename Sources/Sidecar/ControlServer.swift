@@ -66,7 +66,8 @@ struct ControlServer {
                 if let request {
                     await answer(request)
                 } else {
-                    ControlAnswer(error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, leave")
+                    ControlAnswer(
+                        error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, netcheck, leave")
                 }
             try await outbound.write(ByteBuffer(string: result.json + "\n"))
             return request.map { ($0, result) }

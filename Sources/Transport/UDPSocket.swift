@@ -20,8 +20,10 @@ package struct UDPSocket: ~Copyable, Sendable {
     package static let bufferSize: Int32 = 7 << 20
 
     /// Binds to `address`, or any address of the family, and `port`, or a free one for 0. IPv6 sockets take no IPv4.
+    ///
+    /// - Parameter isShared: whether other sockets may have the port too, as for datagrams to all hosts (SO_REUSEADDR).
     package init(
-        _ family: AddressFamily, address: IPAddress? = nil, port: UInt16 = 0
+        _ family: AddressFamily, address: IPAddress? = nil, port: UInt16 = 0, isShared: Bool = false
     ) throws(TransportError) {
         let any: IPAddress = family == .ipv6 ? .v6(.any) : .v4(.any)
         let local = Endpoint(address ?? any, port: port)
@@ -35,6 +37,7 @@ package struct UDPSocket: ~Copyable, Sendable {
         }
         let descriptor = FileDescriptor(owning: raw)
         if family == .ipv6 { setOption(raw, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
+        if isShared { setOption(raw, SOL_SOCKET, SO_REUSEADDR, 1) }
         setBuffers(raw)
         do { try Transport.bind(raw, local) } catch {
             throw switch error.errno {

@@ -18,6 +18,11 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The UDP port for relay and STUN.", valueName: "ip:port"))
     var relayListen = "0.0.0.0:3478"
     @OptionGroup var relay: RelayOptions
+    @Option(
+        help: ArgumentHelp(
+            "Serve STUN for NAT behaviour discovery (RFC 5780): twice, with two addresses and two ports.",
+            valueName: "ip:port[=public]"))
+    var stunListen: [String] = []
     @Flag(help: "Log more.")
     var verbose = false
 
@@ -29,9 +34,15 @@ struct Serve: AsyncParsableCommand {
                 }
                 return role
             })
-        try await HubProgram.serve(
-            folder.open(), relay.options(roles: roles, listen: listen, relayListen: relayListen), verbose: verbose,
-            until: shutdown)
+        var options = try relay.options(roles: roles, listen: listen, relayListen: relayListen)
+        options.stun = try StunPlaces.pairs(
+            stunListen.map { text in
+                guard let place = StunPlaces.Place(text) else {
+                    throw HubError.option("--stun-listen \(text): IP:PORT is needed, or IP:PORT=PUBLIC-IP:PORT")
+                }
+                return place
+            })
+        try await HubProgram.serve(folder.open(), options, verbose: verbose, until: shutdown)
     }
 }
 

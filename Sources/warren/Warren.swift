@@ -5,9 +5,21 @@ import Control
 struct Warren: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "warren", abstract: "Ask the Warren sidecar of this pod.",
-        subcommands: [Status.self, Peers.self, Ready.self, Hosts.self, Whois.self, Leave.self])
+        subcommands: [Status.self, Peers.self, Netcheck.self, Ready.self, Hosts.self, Whois.self, Leave.self])
 
     @Option(help: "The sidecar's local API socket.") var control = "/run/warren/control.sock"
+
+    /// Parses the command line and runs.
+    static func start() async {
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch { exit(withError: error) }
+    }
 }
 
 /// What each subcommand needs: the socket, and one question.

@@ -1,3 +1,1 @@
-import ArgumentParser
-
-Warren.main()
+await Warren.start()

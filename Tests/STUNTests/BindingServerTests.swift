@@ -7,10 +7,10 @@ import Timing
     let source = Endpoint(.v4(IPv4Address(192, 0, 2, 1)), port: 32853)
     let now = MonotonicTime(nanoseconds: 1_000_000_000)
 
-    func server(_ size: BindingServer.AnswerSize) -> BindingServer {
+    func server(excess: AnswerBudget.Excess?) -> BindingServer {
         var random = SeededRandom(seed: 1)
         var configuration = BindingServer.Configuration()
-        configuration.answerSize = size
+        configuration.excess = excess
         return BindingServer(configuration, now: now, using: &random)
     }
 
@@ -19,7 +19,7 @@ import Timing
     }
 
     @Test func `a plain request of 20 bytes is answered with 32 as specified`() throws {
-        var server = server(.asSpecified)
+        var server = server(excess: .init())
         guard case .reply(let reply) = ask(&server, MessageBuilder(.request, transaction: sampleTransaction).bytes)
         else {
             Issue.record("no reply")
@@ -33,7 +33,7 @@ import Timing
     }
 
     @Test func `a plain request is not answered when the answer must not be larger`() {
-        var server = server(.neverLarger)
+        var server = server(excess: nil)
         let answer = ask(&server, MessageBuilder(.request, transaction: sampleTransaction).bytes)
         #expect(answer == .drop(.answerTooLarge))
         #expect(server.count(of: .answerTooLarge) == 1)
@@ -41,7 +41,7 @@ import Timing
 
     @Test(arguments: ["192.0.2.1:1", "[2001:db8::1]:65535"])
     func `our client's request is answered within its size`(text: String) throws {
-        var server = server(.neverLarger)
+        var server = server(excess: nil)
         var random = SeededRandom(seed: 2)
         let endpoint = try #require(Endpoint(text))
         var client = BindingClient(servers: [source], now: now)
@@ -56,7 +56,7 @@ import Timing
     }
 
     @Test func `a fingerprint is answered with one`() throws {
-        var server = server(.asSpecified)
+        var server = server(excess: .init())
         var builder = MessageBuilder(.request, transaction: sampleTransaction)
         builder.appendFingerprint()
         guard case .reply(let reply) = ask(&server, builder.bytes) else {
@@ -67,7 +67,7 @@ import Timing
     }
 
     @Test func `unknown attributes that must be understood are answered with 420 and their types`() throws {
-        var server = server(.asSpecified)
+        var server = server(excess: .init())
         guard case .reply(let reply) = ask(&server, sampleRequest) else {
             Issue.record("no reply")
             return
@@ -80,7 +80,7 @@ import Timing
     }
 
     @Test func `a wish for another address is refused with 420`() throws {
-        var server = server(.asSpecified)
+        var server = server(excess: .init())
         var builder = MessageBuilder(.request, transaction: sampleTransaction)
         builder.append(.changeRequest, [0, 0, 0, 6])
         guard case .reply(let reply) = ask(&server, builder.bytes) else {
@@ -91,7 +91,7 @@ import Timing
     }
 
     @Test func `responses, indications and other methods get no answer, so that no loop can start`() {
-        var server = server(.asSpecified)
+        var server = server(excess: .init())
         #expect(ask(&server, sampleIPv4Response) == .drop(.notRequest))
         #expect(ask(&server, MessageBuilder(.indication, transaction: sampleTransaction).bytes) == .drop(.notRequest))
         let allocate = MessageBuilder(.request, method: 3, transaction: sampleTransaction).bytes
@@ -100,7 +100,7 @@ import Timing
     }
 
     @Test func `a flood from one address is limited and another address still answered`() {
-        var server = server(.asSpecified)
+        var server = server(excess: .init())
         let request = MessageBuilder(.request, transaction: sampleTransaction).bytes
         for _ in 0..<10_000 { _ = ask(&server, request) }
         #expect(server.answered == 256)
@@ -113,7 +113,7 @@ import Timing
     }
 
     @Test func `no mutated datagram gets a larger answer`() {
-        var server = server(.neverLarger)
+        var server = server(excess: nil)
         var random = SeededRandom(seed: 3)
         for round in 0..<50_000 {
             let bytes = random.mutated(round % 2 == 0 ? sampleRequest : sampleLongTermRequest)
