@@ -28,6 +28,9 @@ package struct Epoll: ~Copyable, Sendable {
         descriptor = FileDescriptor(owning: try check("epoll_create1") { epoll_create1(Int32(EPOLL_CLOEXEC)) })
     }
 
+    /// For another epoll that waits for this one.
+    package var raw: Int32 { descriptor.raw }
+
     package borrowing func add(_ raw: Int32, _ interest: Interest, token: UInt64) throws(SystemError) {
         try control(EPOLL_CTL_ADD, raw, interest, token)
     }

@@ -137,7 +137,8 @@ final class AgentRun: Sendable {
             let peering = Peering(
                 identity: identity, verifier: membership.verifier, meshRanges: admission.mesh.ranges,
                 ownAddresses: interfaceAddresses, staticKey: probeKey, epoch: UInt32(clamping: WallTime.now().seconds),
-                relays: relays, stunServers: admission.mesh.stun, hasIPv6: core.hasIPv6, events: events, now: now)
+                relays: relays, stunServers: admission.mesh.stun, hasIPv6: core.hasIPv6,
+                maximumPacket: core.mtu, events: events, now: now)
             logger.info(
                 """
                 tunnel on UDP port \(core.port); TUN offloads \(core.offloads), UDP receive offload \

@@ -3,7 +3,6 @@ import Membership
 import Relay
 import Sodium
 import Timing
-import Transport
 import Traversal
 import Tunnel
 import WireGuard
@@ -45,8 +44,6 @@ struct Peering: ~Copyable {
     static let unusedAfter = Interval.seconds(15 * 60)
     static let peerLimit = 4096
     static let sweepInterval = Interval.seconds(10)
-    /// Sockets that the tunnel offers beside its home sockets.
-    static let extraSockets = 0
 
     let identity: Identity
     let verifier: RecordVerifier
@@ -63,6 +60,8 @@ struct Peering: ~Copyable {
     var relays: [RelayLink]
     /// How servers see us, as it was last told.
     private var mapped: [Endpoint] = []
+    /// Nil when the system has no room for them: then the home sockets must do.
+    private var probing: ProbingSockets?
     var peers: [AgentID: MeshPeer] = [:]
     var byDevice: [PeerID: MeshPeer] = [:]
     var strangers: Strangers
@@ -78,7 +77,7 @@ struct Peering: ~Copyable {
     init(
         identity: Identity, verifier: RecordVerifier, meshRanges: [IPPrefix], ownAddresses: [IPAddress],
         staticKey: consuming SecretKey, epoch: UInt32, relays: [RelayLink], stunServers: [Endpoint], hasIPv6: Bool,
-        events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
+        maximumPacket: Int,        events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
     ) {
         self.identity = identity
         self.verifier = verifier
@@ -90,7 +89,9 @@ struct Peering: ~Copyable {
         self.events = events
         var configuration = Engine.Configuration(policy: TargetPolicy(meshRanges: meshRanges))
         configuration.hasIPv6 = hasIPv6
-        configuration.extraSockets = Self.extraSockets
+        configuration.maximumPacket = maximumPacket
+        probing = try? ProbingSockets()
+        if probing != nil { configuration.extraSockets = ProbingSockets.limit }
         engine = Engine(localID: identity.id, configuration, random: SecureRandom(), now: now)
         engine.setServers(stunServers, now: now)
         strangers = Strangers(now: now)
@@ -158,6 +159,9 @@ extension Peering: TunnelPolicy {
     mutating func tick(_ core: inout TunnelCore, now: MonotonicTime) {
         pollRelays(&core, now: now)
         repeatIntroductions(&core, now: now)
+        for datagram in probing?.receive() ?? [] {
+            engine.receive(datagram.bytes, on: datagram.socket, from: datagram.source, now: now)
+        }
         engine.tick(now: now)
         perform(&core, now: now)
         if nextSweep <= now {
@@ -172,33 +176,50 @@ extension Peering: TunnelPolicy {
         return deadline
     }
 
+    var watchedDescriptor: Int32 { probing?.raw ?? -1 }
+
     /// Performs what the engine decided.
     mutating func perform(_ core: inout TunnelCore, now: MonotonicTime) {
-        for action in engine.takeActions() {
-            switch action {
-            case .send(let bytes, let route, let options): send(bytes, route, options, &core)
-            case .sendRelayed(let bytes, let path): core.send(bytes, on: path)
-            case .signal(let bytes, let id): events.yield(.signal(to: id, bytes))
-            case .setPath(let id, let path):
-                guard let peer = peers[id] else { continue }
-                core.device.setPath(peer.device, path)
-                let after = now.since(peer.learned)
-                if let path, !path.isRelayed, peer.directAfter == nil { peer.directAfter = after }
-                events.yield(.path(id, name: peer.name, path, after: after))
-            case .setPathLimit: break
-            case .open(let socket), .adopt(let socket, _): engine.failed(socket, now: now)
-            case .close: break
-            }
+        while true {
+            let actions = engine.takeActions()
+            if actions.isEmpty { break }
+            for action in actions { perform(action, &core, now: now) }
         }
         let seen = engine.reflexive
         for endpoint in seen where !mapped.contains(endpoint) { events.yield(.mapped(endpoint)) }
         mapped = seen
     }
 
-    private func send(_ bytes: [UInt8], _ route: Route, _ options: Engine.SendOptions, _ core: inout TunnelCore) {
-        guard route.socket.isHome else { return }
-        if let hops = options.hops {
-            if route.socket == .homeIPv4 { _ = core.ipv4?.send(bytes, to: route.remote, ttl: hops) }
+    private mutating func perform(_ action: Engine.Action, _ core: inout TunnelCore, now: MonotonicTime) {
+        switch action {
+        case .send(let bytes, let route, let options): send(bytes, route, hops: options.hops, &core)
+        case .sendRelayed(let bytes, let path): core.send(bytes, on: path)
+        case .signal(let bytes, let id): events.yield(.signal(to: id, bytes))
+        case .setPath(let id, let path):
+            guard let peer = peers[id] else { return }
+            core.device.setPath(peer.device, path)
+            let after = now.since(peer.learned)
+            if let path, !path.isRelayed, peer.directAfter == nil { peer.directAfter = after }
+            events.yield(.path(id, name: peer.name, path, after: after))
+        case .setPathLimit(let id, let limit):
+            if let peer = peers[id] { core.device.setPathLimit(peer.device, limit) }
+        case .open(let socket):
+            if probing?.open(socket) != true { engine.failed(socket, now: now) }
+        case .adopt(let socket, _):
+            if let index = probing?.adopt(socket, &core) ?? nil {
+                engine.adopted(socket, as: index, now: now)
+            } else {
+                engine.failed(socket, now: now)
+            }
+        case .close(let socket): probing?.close(socket, &core)
+        }
+    }
+
+    private func send(_ bytes: [UInt8], _ route: Route, hops: UInt8?, _ core: inout TunnelCore) {
+        if !route.socket.isHome {
+            probing?.send(bytes, from: route.socket, to: route.remote, hops: hops, &core)
+        } else if let hops {
+            core.send(bytes, to: route.remote, socket: UInt8(route.socket.number), hops: hops)
         } else {
             core.sendRaw(bytes, to: route.remote, socket: UInt8(route.socket.number))
         }

@@ -9,6 +9,10 @@ extension Engine {
         peer.lastSent = now
         if peer.degradedSince == nil { peer.direct?.lastTraffic = now }
         var isNew = false
+        if peer.mtu?.next == .never {
+            peer.mtu?.used(now: now)
+            isNew = true
+        }
         if peer.awaitingSince == nil {
             peer.awaitingSince = now
             peer.suspicions = 0
@@ -26,7 +30,7 @@ extension Engine {
     package mutating func heard(from id: AgentID, on path: Path, now: MonotonicTime) {
         guard let peer = peers[id] else { return }
         peer.lastHeard = now
-        if path == peer.published { peer.trust() }
+        if path == peer.published { trust(peer, now: now) }
         guard case .direct(let index, let source) = path, let socket = ledger.socket(at: index) else { return }
         let route = Route(socket, source)
         if peer.direct?.route == route {
@@ -47,11 +51,16 @@ extension Engine {
         if peer.direct?.route == route {
             peer.direct?.heard = now
             peer.direct?.lastTraffic = now
-            if peer.degradedSince == nil { peer.trust() }
+            if peer.degradedSince == nil { trust(peer, now: now) }
         }
         for index in peer.retired.indices where peer.retired[index].socket == route.socket {
             peer.retired[index].until = now + .seconds(30)
         }
+    }
+
+    private func trust(_ peer: PeerState, now: MonotonicTime) {
+        peer.strikes = 0
+        peer.trust(now: now, patience: patience(with: peer))
     }
 
     /// How long the path in use may be silent while we send before we ask.
@@ -74,7 +83,7 @@ extension Engine {
             peer.nextWatch = since + patience
             return
         }
-        let limit = max(Limits.degradeAfter, patience + bound(of: peer) + .milliseconds(150))
+        let limit = max(Limits.degradeAfter, patience + bound(of: peer) + .milliseconds(100))
         if now.since(since) >= limit, peer.suspicions >= 2 { return goElsewhere(peer, now: now) }
         if !path.isRelayed, let route = peer.direct?.route {
             ping(peer, .direct(route), now: now)
@@ -126,7 +135,7 @@ extension Engine {
             peer.recovered = now
             peer.search.nextCall = .never
         }
-        peer.trust()
+        trust(peer, now: now)
         publish(peer)
     }
 
@@ -137,11 +146,11 @@ extension Engine {
         } else {
             peer.relayRoundTrips[path]?.add(roundTrip)
         }
-        if path == peer.published { return peer.trust() }
+        if path == peer.published { return trust(peer, now: now) }
         // The one in use was asked at the same time and is silent.
         if peer.published?.isRelayed == true, peer.suspicions > 0, let index = peer.relays.firstIndex(of: path) {
             peer.relayIndex = index
-            peer.trust()
+            trust(peer, now: now)
             publish(peer)
         }
     }

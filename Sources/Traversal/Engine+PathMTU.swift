@@ -29,6 +29,14 @@ extension Engine {
         publishLimit(peer)
     }
 
+    /// Another path carries what every path is taken to carry.
+    mutating func forgetLimit(_ peer: PeerState) {
+        peer.mtu = nil
+        guard peer.limitPublished != nil else { return }
+        peer.limitPublished = nil
+        actions.append(.setPathLimit(peer.id, min(configuration.maximumPacket, PathMTU.assumed)))
+    }
+
     private mutating func publishLimit(_ peer: PeerState) {
         guard let limit = peer.mtu?.limit, limit != peer.limitPublished else { return }
         peer.limitPublished = limit

@@ -148,7 +148,7 @@ extension Engine {
         )
         peer.degradedSince = nil
         peer.nextRescue = .never
-        peer.trust()
+        peer.trust(now: now, patience: Limits.suspectAfter)
         peer.search.nextCall = .never
         peer.search.unanswered = 0
         peer.search.attempts = 0

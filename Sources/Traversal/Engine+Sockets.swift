@@ -44,7 +44,7 @@ extension Engine {
         peer.nextWatch = .never
         peer.nextRescue = .never
         peer.nextComparison = .never
-        peer.mtu = nil
+        forgetLimit(peer)
         peer.keeping.stop()
         if !direct.route.socket.isHome { close(direct.route.socket) }
         publish(peer)

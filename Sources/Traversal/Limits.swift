@@ -75,16 +75,16 @@ package enum Limits {
 
     // MARK: Liveness
 
-    /// Data that is not answered by anything for this long makes us ask.
-    static let suspectAfter: Interval = .milliseconds(200)
+    /// Data that is not answered by anything for this long makes us ask. The host tells of packets a few times a second.
+    static let suspectAfter: Interval = .milliseconds(400)
     static let suspectSpacing: Interval = .milliseconds(100)
     /// And after this long another path takes over.
-    static let degradeAfter: Interval = .milliseconds(500)
+    static let degradeAfter: Interval = .milliseconds(600)
     /// How long a path that was given up for now is asked before it is forgotten.
     static let forgetAfter: Interval = .seconds(3)
     static let degradedSpacing: Interval = .milliseconds(250)
     /// How recent data must be to count as "while we send".
-    static let sendingWithin: Interval = .seconds(2)
+    static let sendingWithin: Interval = .milliseconds(300)
     /// No calls for a peer that was not used for this long.
     static let activeWithin: Interval = .seconds(600)
     /// After this long without data a direct path is kept open no longer.

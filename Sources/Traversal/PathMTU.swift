@@ -10,6 +10,8 @@ package struct PathMTU: Equatable, Sendable {
     /// IPv4, jumbo frames.
     package static let steps = [1280, 1360, 1400, 1420, 1440, 8900]
     package static let base = 1280
+    /// What every path is taken to carry until it is measured: 1500 less IPv6 and UDP, the tunnel and a relay header.
+    package static let assumed = 1400
     static let tries = 2
     static let confirmSpacing = Interval.seconds(3)
     /// PMTU_RAISE_TIMER.
@@ -35,10 +37,10 @@ package struct PathMTU: Equatable, Sendable {
     private var raiseAt = MonotonicTime.never
     private var isWaiting = false
 
-    /// Starts with the ceiling, which holds until something else is known.
+    /// Starts with the ceiling.
     package init(ceiling: Int, now: MonotonicTime) {
         self.ceiling = max(ceiling, Self.base)
-        limit = self.ceiling
+        limit = min(self.ceiling, Self.assumed)
         phase = .searching([self.ceiling], tries: 0)
         next = now
     }

@@ -117,10 +117,11 @@ final class PeerState {
 
     var relay: Path? { relays.isEmpty ? nil : relays[min(relayIndex, relays.count - 1)] }
 
-    /// The path in use brought something: nothing is waited for.
-    func trust() {
-        awaitingSince = nil
-        nextWatch = .never
+    /// The path in use brought something. While data goes on, what comes after it is waited for.
+    func trust(now: MonotonicTime, patience: Interval) {
+        let isSending = now.since(lastSent) < Limits.sendingWithin
+        awaitingSince = isSending ? now : nil
+        nextWatch = isSending ? now + patience : .never
         suspicions = 0
         strikes = 0
     }

@@ -1,13 +1,14 @@
 package import Timing
 
-/// A smoothed round trip and its deviation (RFC 6298 section 2).
+/// A smoothed round trip and its deviation (RFC 6298 section 2; the first deviation is half of what it says, because a
+/// few samples follow at once).
 package struct RoundTrip: Equatable, Sendable {
     package private(set) var smoothed: Interval
     package private(set) var deviation: Interval
 
     package init(first sample: Interval) {
         smoothed = sample
-        deviation = sample / 2
+        deviation = sample / 4
     }
 
     package mutating func add(_ sample: Interval) {

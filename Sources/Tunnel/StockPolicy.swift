@@ -27,4 +27,5 @@ package struct StockPolicy: TunnelPolicy {
 
     package func tick(_ core: inout TunnelCore, now: MonotonicTime) {}
     package var nextDeadline: MonotonicTime { .never }
+    package var watchedDescriptor: Int32 { -1 }
 }

@@ -36,4 +36,7 @@ package protocol TunnelPolicy: ~Copyable, SendableMetatype {
     mutating func tick(_ core: inout TunnelCore, now: MonotonicTime)
 
     var nextDeadline: MonotonicTime { get }
+
+    /// An epoll descriptor of the policy's own sockets: when one of them can be read, `tick` is called. -1 for none.
+    var watchedDescriptor: Int32 { get }
 }

@@ -26,6 +26,7 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
         let epoll = try Epoll()
         io = core.io
         try epoll.add(io.door.raw, .read, token: 0)
+        if policy.watchedDescriptor >= 0 { try epoll.add(policy.watchedDescriptor, .read, token: 1) }
         self.epoll = epoll
         self.core = core
         self.policy = policy

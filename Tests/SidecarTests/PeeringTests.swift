@@ -38,7 +38,7 @@ struct PeeringTests {
                 identity: identity,
                 verifier: RecordVerifier(mesh: Fixture.mesh, authorityKey: try Fixture.authority().publicKey),
                 meshRanges: [Fixture.range], ownAddresses: [Fixture.address(250)], staticKey: probeKey, epoch: 1,
-                relays: [], stunServers: [], hasIPv6: true,
+                relays: [], stunServers: [], hasIPv6: true, maximumPacket: 1400,
                 events: AsyncStream<PeeringEvent>.makeStream(bufferingPolicy: .bufferingNewest(16)).continuation,
                 now: now)
             try body(&peering, &core)

@@ -55,6 +55,10 @@ final class SimulatedAgent {
     var deliveries: [(at: MonotonicTime, number: Int)] = []
     var workTarget: AgentID?
     var workSpacing = Interval.milliseconds(20)
+    private var toldSent = MonotonicTime.zero
+    private var toldHeard = MonotonicTime.zero
+    private var toldPath: Path?
+    private static let tellInterval = Interval.milliseconds(250)
     var openSockets: Int { ports.count - 2 }
     var mostSockets = 0
     var nonces: Set<[UInt8]> = []
@@ -316,7 +320,10 @@ final class SimulatedAgent {
 
     private func deliver(_ number: Int, on path: Path) {
         deliveries.append((world.now, number))
-        if let peer = workTarget { engine.heard(from: peer, on: path, now: world.now) }
+        // The tunnel tells a few times a second, and at once of another path.
+        guard let peer = workTarget, path != toldPath || world.now.since(toldHeard) >= Self.tellInterval else { return }
+        (toldPath, toldHeard) = (path, world.now)
+        engine.heard(from: peer, on: path, now: world.now)
     }
 
     // MARK: The relay link
@@ -385,6 +392,8 @@ final class SimulatedAgent {
             sendToRelay(Int(relay), .data(from: id, to: target, .data(sentSequence)))
         case nil: break
         }
+        guard world.now.since(toldSent) >= Self.tellInterval else { return }
+        toldSent = world.now
         engine.sent(to: peer, now: world.now)
         settle()
     }
