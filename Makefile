@@ -86,7 +86,7 @@ bench-deps:
 bench-build: bench-deps
 	@if [ -n "$${WARREN_BIN_DIR:-}" ]; then exit 0; fi
 	$(toolchain)
-	for product in warrend warren-bench; do "$$swift" build -c $(CONFIGURATION) --product "$$product"; done
+	"$$swift" build -c $(CONFIGURATION)
 
 ## deps: install the Debian packages that are missing
 deps:

@@ -14,6 +14,7 @@ import sys
 import time
 
 import harness
+import sidecar
 from figures import Figure, Series, short, table
 from measures import Traffic, ping_idle, ping_loaded
 from tunnels import Nebula, Null, OpenVPN, Ours, Plain, WireGuard
@@ -21,6 +22,7 @@ from tunnels import Nebula, Null, OpenVPN, Ours, Plain, WireGuard
 QUICK = os.environ.get('QUICK', '') not in ('', '0')
 REPETITIONS = 1 if QUICK else 3
 MTU = 1420
+CROWD = 100 if QUICK else 1000
 
 
 def describe_machine():
@@ -89,7 +91,7 @@ def print_samples(test, name, taken):
     print(f'{test:7}{name:17}{"  ".join(parts)}', flush=True)
 
 
-def judge(samples, tunnels, libraries, micro):
+def judge(samples, tunnels, libraries, micro, pod):
     """The figures. Those without a library in their title are of the library that a daemon takes by itself."""
     best = f'ours, {libraries[-1]}'
 
@@ -124,6 +126,10 @@ def judge(samples, tunnels, libraries, micro):
                                 ('memory-growth', 'resident growth over idle', growth)):
         worst = Series([max(values, default=math.nan)])
         figures.append(Figure(name, f'{title}, worst daemon', 'MiB', worst))
+    for name, title, value in (
+            ('sidecar-after', 'after load', pod['after']),
+            ('sidecar-growth', 'growth by load', pod['after'] - pod['known'])):
+        figures.append(Figure(name, f'sidecar that knows {CROWD}, {title}', 'MiB', Series([value])))
     figures.append(
         Figure('handshakes', 'handshakes per second per core', '', Series([micro[('handshakes-per-second',)]])))
     return figures
@@ -131,13 +137,32 @@ def judge(samples, tunnels, libraries, micro):
 
 def print_micro(micro, libraries):
     sizes = sorted({int(key[2]) for key in micro if key[0] == 'seal'})
-    rows = [['AEAD, ns a call (seal / open)'] + [f'{size} B' for size in sizes] + ['beats libsodium from']]
+    rows = [['AEAD, ns a call (seal / open)'] + [f'{size} B' for size in sizes] + ['used from']]
     for library in libraries:
         cells = [f'{short(micro[("seal", library, str(size))])} / {short(micro[("open", library, str(size))])}'
                  for size in sizes]
         start = micro.get(('break-even', library))
         rows.append([library, *cells, '-' if start is None else f'{start:.0f} B' if start else 'never'])
     print(table(rows))
+    rows = [['sending a UDP datagram, ns of CPU', 'one unconnected socket', 'a connected one a peer', 'ratio']]
+    for kind, shown in (('single', '128 B, one a call'), ('gso', '1452 B, 40 a call')):
+        for peers in ('1', '64'):
+            ours, theirs = (micro[('send', socket, kind, peers)] for socket in ('unconnected', 'connected'))
+            rows.append([f'{shown}, {peers} peer{"s" if peers != "1" else ""}', short(ours), short(theirs),
+                         f'{short(ours / theirs)}x'])
+    print(f'\n{table(rows)}')
+
+
+def measure_sidecar():
+    """The memory of a joined sidecar; nan where that failed."""
+    try:
+        pod = sidecar.measure(CROWD, 1 if QUICK else 3)
+    except Exception as error:
+        print(f'# sidecar: {type(error).__name__} {error}', flush=True)
+        return dict.fromkeys(('joined', 'known', 'after', 'peers'), math.nan)
+    print(f'memory sidecar          joined {short(pod["joined"])}  knows {pod["peers"]} agents {short(pod["known"])}  '
+          f'after load {short(pod["after"])} MiB', flush=True)
+    return pod
 
 
 def main():
@@ -159,10 +184,13 @@ def main():
         if tunnel.pids:
             print(f'memory {tunnel.name:17}idle {" ".join(map(short, tunnel.idle_memory))}  '
                   f'after {" ".join(map(short, tunnel.memory_after))} MiB')
-    figures = judge(samples, tunnels, libraries, micro)
+    for tunnel in tunnels:
+        tunnel.remove()
+    pod = measure_sidecar()
+    figures = judge(samples, tunnels, libraries, micro, pod)
     print(f'\nours is {libraries[-1]} unless named; ratios are of medians, [..] over the repetitions\n')
     print(table([['figure', 'ours', 'beside', 'ratio', 'bar', 'aim', ''], *(figure.cells() for figure in figures)]))
-    print('\nnot measured here: the joined sidecar with its hub link and 1,000 known peers\n')
+    print()
     print_micro(micro, libraries)
     failed = [figure for figure in figures if not figure.passed]
     folder = f'{harness.FOLDER}/results'
@@ -172,6 +200,7 @@ def main():
         json.dump({
             'machine': machine, 'repetitions': REPETITIONS, 'mtu': MTU, 'samples': samples, 'micro': text.splitlines(),
             'memory': {tunnel.name: {'idle': tunnel.idle_memory, 'after': tunnel.memory_after} for tunnel in tunnels},
+            'sidecar': {key: None if math.isnan(value) else value for key, value in pod.items()},
             'figures': [figure.record() for figure in figures]}, file, indent=1)
     print(f'\n{time.time() - started:.0f} s; samples in {os.path.relpath(path, harness.ROOT)}')
     if failed:

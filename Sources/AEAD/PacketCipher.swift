@@ -63,7 +63,7 @@ package struct PacketCipher: ~Copyable, @unchecked Sendable {
 
     /// Below this many bytes libsodium is faster than the fixed cost of OpenSSL's calls; ipsec-mb wins with any packet
     /// (`warren-bench` prints both).
-    package static let opensslBreakEven = 576
+    package static let opensslBreakEven = 128
     package static let ipsecmbBreakEven = 16
 
     private let key: SecretKey
