@@ -146,10 +146,13 @@ let full: [Target] = [
 
 // The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
 let scenarios: [Target] = [
-    .target(name: "Lab", dependencies: ["Control"], path: "Tests/Lab", swiftSettings: house),
+    .target(
+        name: "Lab", dependencies: ["Control", "Transport", "Linux", "Addressing"], path: "Tests/Lab",
+        swiftSettings: house),
     .executableTarget(name: "warren-demo", dependencies: ["Lab", "Control"], path: "Tests/Demo", swiftSettings: house),
     .testTarget(
-        name: "EndToEndTests", dependencies: ["Lab", "Control"], path: "Tests/EndToEndTests", swiftSettings: house),
+        name: "EndToEndTests", dependencies: ["Lab", "Control", "Addressing"], path: "Tests/EndToEndTests",
+        swiftSettings: house),
 ]
 
 let coreOnly = Context.environment["WARREN_CORE"] == "1"

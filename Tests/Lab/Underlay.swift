@@ -1,12 +1,19 @@
 /// The plan's routers, cabled: `wan`, the hub's place, and a masquerading router for each site. Pods come later.
 package struct Underlay: Sendable {
+    /// How many routers are between two sites: `wan` alone, or a provider of each as well.
+    package enum Distance: Sendable { case near, far }
+
     package let sandbox: Sandbox
     package let wan: Namespace
     package let hub: Namespace
     package let routers: [String: Namespace]
+    /// The provider of each site, by its letter; empty in a near underlay.
+    package let providers: [String: Namespace]
+    package let sites: [Plan.Site]
 
-    package init(in sandbox: Sandbox) throws {
+    package init(in sandbox: Sandbox, sites: [Plan.Site] = Plan.sites, distance: Distance = .near) throws {
         self.sandbox = sandbox
+        self.sites = sites
         let wan = try sandbox.namespace("wan")
         let hub = try sandbox.namespace("hub")
         self.wan = wan
@@ -15,9 +22,14 @@ package struct Underlay: Sendable {
         try wan.load(rules: Plan.internet)
         try hub.connect("eth0", "\(Plan.hub)/30", to: wan, "hub", "\(Plan.wanTowardsHub)/30")
         var routers: [String: Namespace] = [:]
-        for site in Plan.sites {
+        var providers: [String: Namespace] = [:]
+        for site in sites {
             let router = try sandbox.namespace(site.router)
-            try router.connect("wan", "\(site.publicAddress)/29", to: wan, site.router, "\(site.gateway)/29")
+            switch distance {
+            case .near:
+                try router.connect("wan", "\(site.publicAddress)/29", to: wan, site.router, "\(site.gateway)/29")
+            case .far: providers[site.letter] = try Self.addProvider(of: site, router, wan)
+            }
             try router.route("default", via: site.gateway)
             try hub.route(site.publicNetwork, via: Plan.wanTowardsHub)
             try router.run("ip", "link", "add", "lan", "type", "bridge")
@@ -28,11 +40,35 @@ package struct Underlay: Sendable {
             routers[site.letter] = router
         }
         self.routers = routers
+        self.providers = providers
+        if distance == .far {
+            for server in Plan.servers { try hub.run("ip", "address", "add", "\(server)/32", "dev", "lo") }
+            try wan.route(Plan.serverNetwork, via: Plan.hub)
+        }
+    }
+
+    /// A router between a site's own and `wan`: it knows the site's public network and how to reach everything else.
+    private static func addProvider(of site: Plan.Site, _ router: Namespace, _ wan: Namespace) throws -> Namespace {
+        let provider = try router.sandbox.namespace(site.provider)
+        try router.connect("wan", "\(site.publicAddress)/29", to: provider, "customer", "\(site.gateway)/29")
+        try provider.connect(
+            "wan", "\(site.transfer.provider)/30", to: wan, site.router, "\(site.transfer.internet)/30")
+        try provider.route("default", via: site.transfer.internet)
+        try provider.forward()
+        try wan.route(site.publicNetwork, via: site.transfer.provider)
+        return provider
     }
 
     package func router(of site: Plan.Site) throws -> Namespace {
         guard let router = routers[site.letter] else { throw LabError.unexpected("no router for site \(site.letter)") }
         return router
+    }
+
+    package func provider(of site: Plan.Site) throws -> Namespace {
+        guard let provider = providers[site.letter] else {
+            throw LabError.unexpected("no provider for site \(site.letter): the underlay is a near one")
+        }
+        return provider
     }
 
     /// Plugs a namespace into a site's private network as `eth0`, with a default route through the router.
@@ -75,7 +111,7 @@ package struct Underlay: Sendable {
     /// Empty when the sites' networks are unreachable from the Internet, as behind a NAT; else what is wrong.
     package func leaks() throws -> [String] {
         var faults: [String] = []
-        for site in Plan.sites {
+        for site in sites {
             for place in [hub, wan] where try place.result(of: ["ip", "route", "get", site.pod(2)]).succeeded {
                 faults.append("\(place.name) has a route to \(site.pod(2))")
             }
