@@ -75,6 +75,12 @@ let core: [Target] = [
     program(
         "warren-bench", ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
         path: "Benchmarks/warren-bench"),
+    // A NAT in userspace, for the lab: what nftables cannot do.
+    .target(name: "NATBox", dependencies: ["Addressing", "Timing"], path: "Tests/NATBox", swiftSettings: house),
+    .executableTarget(
+        name: "warren-natbox", dependencies: ["NATBox", "Tun", "Linux", "Timing"], path: "Tests/NATBoxProgram",
+        swiftSettings: house),
+    tests("NATBox", ["Addressing", "Timing"]),
     tests("Addressing", []),
     tests("Linux", ["Addressing", "Timing"]),
     tests("Sodium", ["Addressing"]),
@@ -150,6 +156,7 @@ let scenarios: [Target] = [
         name: "Lab", dependencies: ["Control", "Transport", "Linux", "Addressing"], path: "Tests/Lab",
         swiftSettings: house),
     .executableTarget(name: "warren-demo", dependencies: ["Lab", "Control"], path: "Tests/Demo", swiftSettings: house),
+    .executableTarget(name: "warren-natlab", dependencies: ["Lab", "Linux"], path: "Tests/NATLab", swiftSettings: house),
     .testTarget(
         name: "EndToEndTests", dependencies: ["Lab", "Control", "Addressing"], path: "Tests/EndToEndTests",
         swiftSettings: house),

@@ -98,9 +98,33 @@ package struct Underlay: Sendable {
         }
     }
 
+    /// From now on `wan` counts the datagrams that go from one site to another.
+    package func countCrossings() throws {
+        let names = sites.map { "\"\($0.router)\"" }.joined(separator: ", ")
+        try wan.run(
+            "nft", "-f", "-",
+            input: """
+                table ip crossings {
+                    counter datagrams { }
+                    chain forward {
+                        type filter hook forward priority -10; policy accept;
+                        iifname { \(names) } oifname { \(names) } meta l4proto udp counter name datagrams
+                    }
+                }
+
+                """)
+    }
+
+    package func resetCrossings() throws { try wan.run("nft", "reset", "counter", "ip", "crossings", "datagrams") }
+
+    package func crossings() throws -> Int { try count("crossings", "datagrams") }
+
     /// How many packets with a private address reached the Internet: not 0 means that a NAT leaks.
-    package func privatePackets() throws -> Int {
-        let text = try wan.run("nft", "list", "counter", "ip", "internet", "private")
+    package func privatePackets() throws -> Int { try count("internet", "private") }
+
+    /// The packets that a counter of `wan` has seen.
+    private func count(_ table: String, _ counter: String) throws -> Int {
+        let text = try wan.run("nft", "list", "counter", "ip", table, counter)
         guard let words = text.split(separator: "packets ").last?.split(separator: " "), let count = Int(words[0])
         else {
             throw LabError.unexpected("nft printed \(text)")

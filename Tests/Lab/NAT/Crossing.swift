@@ -82,6 +82,8 @@ extension NATClass {
     }
 
     private static func twoSided(_ a: Column, _ b: Column) -> Crossing {
+        // Each probe of a sequential NAT moves its own next port on, so that no prediction survives a long spray.
+        if (a == .sequential && b == .random) || (a == .random && b == .sequential) { return .relayed }
         let (first, second) = (guesses(a), guesses(b))
         if first * second <= 64 { return .predicted }
         return first * second <= largestBirthday ? .twoSidedBirthday : .relayed

@@ -14,6 +14,9 @@ package final class SiteNetwork {
         provider = try underlay.provider(of: site)
     }
 
+    /// What a sidecar behind this router has to be told.
+    package var sidecarEnvironment: [String: String] { [:] }
+
     /// Makes the site's router a NAT of that class; no binding of the one before is left.
     package func install(_ nat: NATClass) throws {
         current = nil

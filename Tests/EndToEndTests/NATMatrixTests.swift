@@ -1,0 +1,46 @@
+import Lab
+import Testing
+
+extension EndToEnd {
+    /// Pairs of NATs with the programs that are shipped: a part of what `make natlab` does.
+    @Suite struct NATMatrix {
+        static let classes = ["full-cone", "restricted", "port-restricted", "cgn", "symmetric-eif", "symmetric"]
+
+        @Test(.timeLimit(.minutes(3)))
+        func `every pair of six NATs is reachable, and direct where simultaneous open is enough`() throws {
+            try withPairLab { lab in
+                let classes = try Self.classes.map { try NATClass.named($0) }
+                var directs: [Double] = []
+                for (row, a) in classes.enumerated() {
+                    for (column, b) in classes.enumerated() where column >= row {
+                        try lab.install(a, b)
+                        let mustBeDirect = NATClass.isSimplyCrossed(a, b)
+                        let trial = try lab.trial(caller: (row + column) % 2, waitsForDirect: mustBeDirect)
+                        #expect(trial.isReachable, "\(a.id) and \(b.id): \(trial)")
+                        guard mustBeDirect else { continue }
+                        #expect(trial.outcome == .direct, "\(a.id) and \(b.id): \(trial)")
+                        #expect(trial.lost == 0, "\(a.id) and \(b.id): \(trial)")
+                        directs.append(trial.direct ?? .infinity)
+                    }
+                }
+                let slowest = milliseconds(directs.max() ?? .nan)
+                figure("direct", "\(directs.count) pairs, the slowest after \(slowest)")
+            }
+        }
+    }
+}
+
+/// Two joined pods behind NATs that can be exchanged.
+func withPairLab(_ body: (PairLab) throws -> Void) throws {
+    let sandbox = try Sandbox.unique()
+    Interruption.cleanUp { sandbox.tearDown() }
+    defer { sandbox.tearDown() }
+    let lab = try PairLab(in: sandbox, programs: try Programs.folder())
+    do {
+        try body(lab)
+    } catch {
+        printLogs(lab.mesh)
+        throw error
+    }
+    #expect(lab.tearDown() == [])
+}
