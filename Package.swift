@@ -153,12 +153,13 @@ let full: [Target] = [
 // The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
 let scenarios: [Target] = [
     .target(
-        name: "Lab", dependencies: ["Control", "Transport", "Linux", "Addressing"], path: "Tests/Lab",
+        name: "Lab", dependencies: ["Control", "NATBox", "Transport", "Linux", "Addressing"], path: "Tests/Lab",
         swiftSettings: house),
     .executableTarget(name: "warren-demo", dependencies: ["Lab", "Control"], path: "Tests/Demo", swiftSettings: house),
-    .executableTarget(name: "warren-natlab", dependencies: ["Lab", "Linux"], path: "Tests/NATLab", swiftSettings: house),
+    .executableTarget(
+        name: "warren-natlab", dependencies: ["Lab", "Linux"], path: "Tests/NATLab", swiftSettings: house),
     .testTarget(
-        name: "EndToEndTests", dependencies: ["Lab", "Control", "Addressing"], path: "Tests/EndToEndTests",
+        name: "EndToEndTests", dependencies: ["Lab", "NATBox", "Control", "Addressing"], path: "Tests/EndToEndTests",
         swiftSettings: house),
 ]
 

@@ -30,7 +30,7 @@ extension EndToEnd {
         @Test func `a low time-to-live opens the near NAT and ends before the far one`() throws {
             try withSite { underlay, network, host in
                 try network.install(.named("port-restricted"))
-                let far = try SiteNetwork(underlay, Plan.siteB)
+                let far = try SiteNetwork(underlay, Plan.siteB, programs: Programs.folder())
                 let capture = try Capture(in: far.router, link: "wan", filter: ["udp"])
                 let socket = try PlacedSocket.bind(in: host, "0.0.0.0", port: 40000)
                 let target = try #require(Endpoint("\(Plan.siteB.publicAddress):40000"))
@@ -103,5 +103,5 @@ func withSite(_ body: (Underlay, SiteNetwork, Namespace) throws -> Void) throws 
     defer { service.stop() }
     let host = try sandbox.namespace("host")
     try underlay.attach(host, to: Plan.siteA, host: 2)
-    try body(underlay, try SiteNetwork(underlay, Plan.siteA), host)
+    try body(underlay, try SiteNetwork(underlay, Plan.siteA, programs: Programs.folder()), host)
 }

@@ -1,7 +1,7 @@
 /// How a NAT behaves, in the words of RFC 4787; what no rule of nftables can express is here.
 ///
 /// Decoded from JSON: every key but the networks may be left out.
-package struct Behaviour: Codable, Sendable, Equatable {
+package struct BoxBehaviour: Codable, Sendable, Equatable {
     package enum Dependence: String, Codable, Sendable {
         case endpoint, address, addressAndPort
     }

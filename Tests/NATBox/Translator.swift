@@ -36,7 +36,7 @@ package struct Translator: Sendable {
         let place: Packet.Place
     }
 
-    package let behaviour: Behaviour
+    package let behaviour: BoxBehaviour
     package private(set) var drops: [Reason: Int] = [:]
     private let inside: IPPrefix
     private let outside: [IPv4Address]
@@ -47,7 +47,7 @@ package struct Translator: Sendable {
     private var nextSweep = MonotonicTime.zero
 
     /// Nil when an address of the behaviour is none.
-    package init?(_ behaviour: Behaviour, seed: UInt64) {
+    package init?(_ behaviour: BoxBehaviour, seed: UInt64) {
         let outside = behaviour.outside.compactMap { IPv4Address($0) }
         guard let inside = IPPrefix(behaviour.inside), outside.count == behaviour.outside.count,
             behaviour.firstPort > 0, behaviour.firstPort <= behaviour.lastPort

@@ -7,7 +7,7 @@ import Tun
 /// Takes packets from a TUN, asks the translator, and writes them back to the same TUN when their time has come.
 struct Pump: ~Copyable {
     struct Configuration: Codable {
-        var behaviour: Behaviour
+        var behaviour: BoxBehaviour
         var outward: Weather
         var inward: Weather
         var seed: UInt64

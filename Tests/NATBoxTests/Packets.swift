@@ -6,7 +6,8 @@ extension Packet {
     /// A UDP datagram with right checksums.
     static func udp(_ source: Place, _ destination: Place, payload: Int = 4) throws -> Packet {
         let length = 8 + payload
-        var udp = Self.words([source.port, destination.port, UInt16(length), 0]) + [UInt8](repeating: 0x5a, count: payload)
+        var udp =
+            Self.words([source.port, destination.port, UInt16(length), 0]) + [UInt8](repeating: 0x5a, count: payload)
         let pseudo = source.address.bytes + destination.address.bytes + Self.words([17, UInt16(length)])
         (udp[6], udp[7]) = Self.sum(pseudo + udp)
         return try #require(Packet(Self.header(17, source.address, destination.address, udp.count) + udp))
@@ -26,11 +27,14 @@ extension Packet {
         if kind == .icmp {
             return Self.isZero(body) && (!isError || Self.isZero(Array(body[8..<28])))
         }
-        let pseudo = source.address.bytes + destination.address.bytes + Self.words([UInt16(kind.rawValue), UInt16(body.count)])
+        let pseudo =
+            source.address.bytes + destination.address.bytes + Self.words([UInt16(kind.rawValue), UInt16(body.count)])
         return Self.isZero(pseudo + body)
     }
 
-    private static func header(_ kind: UInt8, _ source: IPv4Address, _ destination: IPv4Address, _ count: Int) -> [UInt8] {
+    private static func header(_ kind: UInt8, _ source: IPv4Address, _ destination: IPv4Address, _ count: Int)
+        -> [UInt8]
+    {
         var bytes: [UInt8] = [0x45, 0] + words([UInt16(20 + count), 1, 0]) + [64, kind, 0, 0]
         bytes += source.bytes + destination.bytes
         (bytes[10], bytes[11]) = sum(bytes)

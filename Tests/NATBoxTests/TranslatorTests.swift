@@ -10,19 +10,19 @@ import Timing
     static let stranger = Packet.Place(IPv4Address(192, 0, 2, 2), 3478)
     static let outside = IPv4Address(203, 0, 113, 11)
 
-    static func behaviour(_ change: (inout Behaviour) -> Void = { _ in }) -> Behaviour {
-        var behaviour = Behaviour(inside: "10.1.0.0/24", outside: [outside.description])
+    static func behaviour(_ change: (inout BoxBehaviour) -> Void = { _ in }) -> BoxBehaviour {
+        var behaviour = BoxBehaviour(inside: "10.1.0.0/24", outside: [outside.description])
         change(&behaviour)
         return behaviour
     }
 
-    static func box(_ change: (inout Behaviour) -> Void = { _ in }) throws -> Box {
+    static func box(_ change: (inout BoxBehaviour) -> Void = { _ in }) throws -> Box {
         Box(try #require(Translator(behaviour(change), seed: 7)))
     }
 
     @Test func `endpoint-independent mappings show all destinations one place, others do not`() throws {
         for (mapping, count) in [
-            (Behaviour.Dependence.endpoint, 1), (.address, 2), (.addressAndPort, 3),
+            (BoxBehaviour.Dependence.endpoint, 1), (.address, 2), (.addressAndPort, 3),
         ] {
             let box = try Self.box {
                 $0.mapping = mapping
@@ -39,7 +39,7 @@ import Timing
 
     @Test func `a filter lets in whom the inside has sent to, by what it looks at`() throws {
         for (filtering, accepted) in [
-            (Behaviour.Dependence.endpoint, [true, true, true]), (.address, [true, true, false]),
+            (BoxBehaviour.Dependence.endpoint, [true, true, true]), (.address, [true, true, false]),
             (.addressAndPort, [true, false, false]),
         ] {
             let box = try Self.box { $0.filtering = filtering }
@@ -176,7 +176,9 @@ import Timing
         #expect(Packet(fragment) == nil)
         var random = SplitMix(1)
         for _ in 0..<20_000 {
-            var bytes = (0..<Int.random(in: 20...80, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            var bytes = (0..<Int.random(in: 20...80, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
             (bytes[0], bytes[9]) = (0x45, [1, 6, 17][Int.random(in: 0...2, using: &random)])
             (bytes[2], bytes[3], bytes[6], bytes[7]) = (0, UInt8(bytes.count), 0, 0)
             if let packet = Packet(bytes) { _ = box.translate(packet, now: .zero) }
@@ -191,7 +193,9 @@ final class Box {
 
     var drops: [Translator.Reason: Int] { translator.drops }
     func reboot() { translator.reboot() }
-    func translate(_ packet: Packet, now: MonotonicTime) -> Translator.Verdict { translator.translate(packet, now: now) }
+    func translate(_ packet: Packet, now: MonotonicTime) -> Translator.Verdict {
+        translator.translate(packet, now: now)
+    }
 
     /// What goes out for a datagram at that second; nil when it is dropped.
     func send(_ source: Packet.Place, _ destination: Packet.Place, at second: UInt64 = 0) -> Packet? {

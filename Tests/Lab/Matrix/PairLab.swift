@@ -33,7 +33,7 @@ package final class PairLab {
         try underlay.hub.run("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0")
         mesh = try Mesh(in: sandbox, programs: programs, underlay: underlay, hubControl: "\(Plan.hub):443")
         stun = try STUNService(in: underlay)
-        networks = try Plan.sites.map { try SiteNetwork(underlay, $0) }
+        networks = try Plan.sites.map { try SiteNetwork(underlay, $0, programs: programs) }
         let home = try NATClass.named("port-restricted")
         for network in networks { try network.install(home) }
         try underlay.countCrossings()

@@ -1,3 +1,5 @@
+import NATBox
+
 extension NATClass {
     /// Every class of the lab, from the easiest to the hardest to be reached through.
     package static let all: [NATClass] = cones + symmetric + special + blocked
@@ -75,12 +77,40 @@ extension NATClass {
             .init(.addressAndPortDependent, .addressAndPortDependent, .preserving), .pool),
     ]
 
-    /// What only the userspace NAT does.
-    package static let special: [NATClass] = []
+    /// What only the userspace NAT does; its networks are the site's.
+    package static let special: [NATClass] = [
+        NATClass(
+            "random-port", "port-restricted, the outside port drawn at random, kept alive by what goes out", .apdf,
+            .init(.endpointIndependent, .addressAndPortDependent, .random(1024...65535)),
+            .userspace(behaviour { $0.allocation = .random })),
+        NATClass(
+            "small-table", "symmetric with room for 1,000 mappings, no ICMP errors", .random,
+            .init(.addressAndPortDependent, .addressAndPortDependent, .random(1024...65535)),
+            .userspace(
+                behaviour {
+                    $0.mapping = .addressAndPort
+                    $0.allocation = .random
+                    $0.capacity = 1000
+                    $0.passesErrors = false
+                })),
+    ]
+
+    private static func behaviour(_ change: (inout BoxBehaviour) -> Void) -> BoxBehaviour {
+        var behaviour = BoxBehaviour(inside: "0.0.0.0/0", outside: [])
+        change(&behaviour)
+        return behaviour
+    }
 
     /// No UDP at all: the relay over TLS, if that.
     package static let blocked: [NATClass] = [
         NATClass("udp-blocked", "TCP only", .blocked, nil, .udpBlocked),
         NATClass("tcp-443", "TCP to port 443 only", .blocked, nil, .only443),
+        NATClass("proxy", "an HTTP proxy with a password, and nothing else", .blocked, nil, .proxyOnly),
+    ]
+
+    /// Where no tunnel can be: what `netcheck` has to name. Not among `all`.
+    package static let hostile: [NATClass] = [
+        NATClass("captive", "a captive portal", .blocked, nil, .captivePortal),
+        NATClass("intercepted", "a proxy that intercepts TLS", .blocked, nil, .interceptingProxy),
     ]
 }

@@ -58,7 +58,7 @@ package struct NATClass: Sendable {
 
     /// The class of that name.
     package static func named(_ id: String) throws -> NATClass {
-        guard let found = all.first(where: { $0.id == id }) else {
+        guard let found = (all + hostile).first(where: { $0.id == id }) else {
             throw LabError.unexpected("no NAT class \(id); known: \(all.map(\.id).joined(separator: " "))")
         }
         return found

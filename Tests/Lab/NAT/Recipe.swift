@@ -1,3 +1,5 @@
+package import NATBox
+
 /// How a router translates, as rules for nftables.
 package enum Recipe: Sendable, Equatable {
     case oneToOne
@@ -10,6 +12,14 @@ package enum Recipe: Sendable, Equatable {
     case symmetric, symmetricFullCone, symmetricRestricted, sequential, addressDependent, pool
     case portRange(ClosedRange<Int>)
     case udpBlocked, only443
+    /// The userspace NAT, in the router's place.
+    case userspace(BoxBehaviour)
+    /// Nothing but TCP to the router itself, where a proxy serves it.
+    case proxyOnly
+    /// Every plain HTTP request is answered by the router, and nothing else gets anywhere.
+    case captivePortal
+    /// TCP to port 443 ends at the router, which speaks TLS with a certificate of its own.
+    case interceptingProxy
 }
 
 /// Where a recipe is carried out: a router's two sides.
@@ -109,6 +119,18 @@ extension Recipe {
                 \(udp("\(wide) fully-random"))
                 """
         case .udpBlocked: parts.forward = "meta l4proto udp drop"
+        case .userspace: break
+        case .proxyOnly: parts.forward = #"oifname "wan" drop"#
+        case .captivePortal:
+            parts.forward = #"oifname "wan" drop"#
+            parts.destination = """
+                iifname "\(sides.insideLink)" tcp dport 80 redirect to :\(LabService.portalPort)
+                iifname "\(sides.insideLink)" tcp dport 443 redirect to :\(LabService.portalTLSPort)
+                """
+        case .interceptingProxy:
+            parts.forward = "meta l4proto udp drop"
+            parts.destination =
+                "iifname \"\(sides.insideLink)\" tcp dport 443 redirect to :\(LabService.interceptorPort)"
         case .only443:
             parts.forward = #"meta l4proto != icmp oifname "wan" tcp dport != 443 drop; meta l4proto udp drop"#
         }
