@@ -31,11 +31,11 @@ extension EndToEnd {
 }
 
 /// Two joined pods behind NATs that can be exchanged.
-func withPairLab(_ body: (PairLab) throws -> Void) throws {
+func withPairLab(_ settings: PairLab.Settings = PairLab.Settings(), _ body: (PairLab) throws -> Void) throws {
     let sandbox = try Sandbox.unique()
     Interruption.cleanUp { sandbox.tearDown() }
     defer { sandbox.tearDown() }
-    let lab = try PairLab(in: sandbox, programs: try Programs.folder())
+    let lab = try PairLab(in: sandbox, programs: try Programs.folder(), settings)
     do {
         try body(lab)
     } catch {

@@ -13,9 +13,11 @@ package final class Mesh {
     package private(set) var pods: [String: Pod] = [:]
     package private(set) var attachments: [String: ContainerRuntime.Attachment] = [:]
     package private(set) var sidecars: [String: ChildProcess] = [:]
-    package private(set) var hub: ChildProcess?
+    package internal(set) var hub: ChildProcess?
     /// The hubs that run one role each, after `startHubs`.
     package internal(set) var roleHubs: [HubRole: ChildProcess] = [:]
+    /// Those that are relays alone, by their index in the plan, after `startHubWithRelays`.
+    package internal(set) var relays: [Int: ChildProcess] = [:]
     /// Where agents reach the hub by TLS: an address and port.
     package let hubControl: String
     /// The folder of the hub that makes tokens.
@@ -40,22 +42,27 @@ package final class Mesh {
     ///
     /// - Parameter stunServers: beside the relay, as `ADDRESS:PORT`.
     package func startHub(stunServers: [String] = []) throws {
-        if !fileExists(hubFolder) {
-            try makeFolder(hubFolder, mode: 0o700, owner: Plan.hubUID)
-            let words = [
-                "init", "--dir", hubFolder, "--mesh", Plan.meshName, "--prefix", Plan.meshPrefix, "--ipv4-range",
-                Plan.meshIPv4, "--address", hubControl, "--relay", Plan.hubRelay,
-            ]
-            try hubCommand(words + stunServers.flatMap { ["--stun", $0] })
-        }
+        if !fileExists(hubFolder) { try makeHub(stunServers: stunServers) }
         hub = try serveHub(hubFolder, uid: Plan.hubUID, control: hubControl)
     }
 
+    /// A new mesh.
+    func makeHub(stunServers: [String]) throws {
+        try makeFolder(hubFolder, mode: 0o700, owner: Plan.hubUID)
+        let words = [
+            "init", "--dir", hubFolder, "--mesh", Plan.meshName, "--prefix", Plan.meshPrefix, "--ipv4-range",
+            Plan.meshIPv4, "--address", hubControl, "--relay", Plan.hubRelay,
+        ]
+        try hubCommand(words + stunServers.flatMap { ["--stun", $0] })
+    }
+
     /// Starts `warren-hub serve` and returns it when it answers health at `control`, an address and port.
-    func serveHub(_ folder: String, uid: UInt32, control: String, options: [String] = []) throws -> ChildProcess {
+    func serveHub(
+        _ folder: String, uid: UInt32, control: String, relayListen: String = Plan.hubRelay, options: [String] = []
+    ) throws -> ChildProcess {
         let words = [
             "\(image.folder)/warren-hub", "serve", "--dir", folder, "--listen",
-            "0.0.0.0:\(control.split(separator: ":").last ?? "")", "--relay-listen", Plan.hubRelay,
+            "0.0.0.0:\(control.split(separator: ":").last ?? "")", "--relay-listen", relayListen,
         ]
         let process = try underlay.hub.spawn(
             Plan.unprivileged(uid: uid) + words + options, environment: Image.environment(folder: image.folder))
@@ -248,7 +255,8 @@ package final class Mesh {
             attachments.values.contains { $0.ipv6 == name || $0.ipv4 == name }
         }
         faults += reserved.map { "address \($0) is still reserved" }
-        for process in [hub].compactMap(\.self) + Array(roleHubs.values) where process.isRunning {
+        for process in [hub].compactMap(\.self) + Array(roleHubs.values) + Array(relays.values) where process.isRunning
+        {
             let status = process.stop()
             if status != 0 { faults.append("the hub ended with \(status) on SIGTERM") }
         }

@@ -28,6 +28,8 @@ package enum Plan {
     /// Further addresses at the hub's place, in a far underlay: a STUN server that can tell mappings apart needs two.
     package static let servers = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
     package static let serverNetwork = "192.0.2.0/29"
+    /// Where relays are that run apart, in a far underlay.
+    package static let relays = [hub, "192.0.2.4"]
     package static let stunPorts = [3478, 3479]
 
     /// One home network: its router's two sides and the addresses of its pods.

@@ -42,7 +42,9 @@ package struct Underlay: Sendable {
         self.routers = routers
         self.providers = providers
         if distance == .far {
-            for server in Plan.servers { try hub.run("ip", "address", "add", "\(server)/32", "dev", "lo") }
+            for server in Plan.servers + Plan.relays.dropFirst() {
+                try hub.run("ip", "address", "add", "\(server)/32", "dev", "lo")
+            }
             try wan.route(Plan.serverNetwork, via: Plan.hub)
         }
     }
@@ -72,16 +74,18 @@ package struct Underlay: Sendable {
     }
 
     /// Plugs a namespace into a site's private network as `eth0`, with a default route through the router.
-    package func attach(_ namespace: Namespace, to site: Plan.Site, host: Int) throws {
+    ///
+    /// - Parameter link: another name, for a second network; then it gets no default route.
+    package func attach(_ namespace: Namespace, to site: Plan.Site, host: Int, link: String = "eth0") throws {
         let router = try router(of: site)
         let port = "pod\(host)"
         try sandbox.run(
-            "ip", "link", "add", "eth0", "netns", namespace.name, "type", "veth", "peer", "name", port, "netns",
+            "ip", "link", "add", link, "netns", namespace.name, "type", "veth", "peer", "name", port, "netns",
             router.name)
         try router.run("ip", "link", "set", port, "master", "lan", "up")
-        try namespace.run("ip", "address", "add", "\(site.pod(host))/24", "dev", "eth0")
-        try namespace.run("ip", "link", "set", "eth0", "up")
-        try namespace.route("default", via: site.insideGateway)
+        try namespace.run("ip", "address", "add", "\(site.pod(host))/24", "dev", link)
+        try namespace.run("ip", "link", "set", link, "up")
+        if link == "eth0" { try namespace.route("default", via: site.insideGateway) }
     }
 
     /// Forgets every NAT binding of a site's router, as a reboot of it does.
@@ -89,35 +93,62 @@ package struct Underlay: Sendable {
         try router(of: site).run("conntrack", "-F")
     }
 
-    /// From now on the sites' routers cannot reach each other, as behind firewalls: only the hub is left.
+    /// From now on sites cannot reach each other, as behind firewalls: only the hub's place is left.
     package func separateSites() throws {
-        for (from, to) in [(Plan.siteA, Plan.siteB), (Plan.siteB, Plan.siteA)] {
-            try wan.run(
-                "nft", "insert", "rule", "ip", "internet", "forward", "ip", "saddr", from.publicAddress, "ip", "daddr",
-                to.publicAddress, "drop")
-        }
-    }
-
-    /// From now on `wan` counts the datagrams that go from one site to another.
-    package func countCrossings() throws {
-        let names = sites.map { "\"\($0.router)\"" }.joined(separator: ", ")
         try wan.run(
             "nft", "-f", "-",
             input: """
-                table ip crossings {
-                    counter datagrams { }
+                table ip apart {
                     chain forward {
-                        type filter hook forward priority -10; policy accept;
-                        iifname { \(names) } oifname { \(names) } meta l4proto udp counter name datagrams
+                        type filter hook forward priority -5; policy accept;
+                        iifname { \(links) } oifname { \(links) } drop
                     }
                 }
 
                 """)
     }
 
-    package func resetCrossings() throws { try wan.run("nft", "reset", "counter", "ip", "crossings", "datagrams") }
+    /// Ends what `separateSites` began.
+    package func joinSites() throws { _ = try wan.result(of: ["nft", "delete", "table", "ip", "apart"]) }
 
-    package func crossings() throws -> Int { try count("crossings", "datagrams") }
+    /// The links of `wan` to the sites, as nftables writes a set's members.
+    private var links: String { sites.map { "\"\($0.router)\"" }.joined(separator: ", ") }
+
+    /// What `wan` counts after `countTraffic`: datagrams from one site to another, to and from each relay of the plan, to
+    /// and from STUN servers, and TCP segments of any kind.
+    package enum Traffic: String, CaseIterable, Codable, Sendable {
+        case direct, relay0, relay1, stun, tcp
+    }
+
+    /// From now on `wan` counts what passes.
+    package func countTraffic() throws {
+        let counters = Traffic.allCases.map { "counter all_\($0.rawValue) { }" }.joined(separator: "\n")
+        let relays = Plan.relays.enumerated().map { index, relay in
+            "ip saddr \(relay) udp sport 3478 counter name all_relay\(index)\n"
+                + "ip daddr \(relay) udp dport 3478 counter name all_relay\(index)"
+        }
+        let stun = Plan.servers.joined(separator: ", ")
+        try wan.run(
+            "nft", "-f", "-",
+            input: """
+                table ip traffic {
+                    \(counters)
+                    chain forward {
+                        type filter hook forward priority -10; policy accept;
+                        iifname { \(links) } oifname { \(links) } meta l4proto udp counter name all_direct
+                        \(relays.joined(separator: "\n"))
+                        ip saddr { \(stun) } meta l4proto udp counter name all_stun
+                        ip daddr { \(stun) } meta l4proto udp counter name all_stun
+                        meta l4proto tcp counter name all_tcp
+                    }
+                }
+
+                """)
+    }
+
+    package func resetTraffic() throws { try wan.run("nft", "reset", "counters", "table", "ip", "traffic") }
+
+    package func count(of traffic: Traffic) throws -> Int { try count("traffic", "all_\(traffic.rawValue)") }
 
     /// How many packets with a private address reached the Internet: not 0 means that a NAT leaks.
     package func privatePackets() throws -> Int { try count("internet", "private") }

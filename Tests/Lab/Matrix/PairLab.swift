@@ -15,6 +15,8 @@ package final class PairLab {
         package var readiness = 8.0
         /// How long the first answer may take.
         package var reply = 8.0
+        /// Two relays that run apart, and a third site to roam to: for failures.
+        package var isForFailures = false
 
         package init() {}
     }
@@ -22,22 +24,30 @@ package final class PairLab {
     package let mesh: Mesh
     package let networks: [SiteNetwork]
     package var settings: Settings
+    /// Where a pod may roam to; only in a lab for failures.
+    let elsewhere: SiteNetwork?
     package private(set) var pods: [Pod] = []
     private let stun: STUNService
 
     /// Builds the network and joins both pods, each behind a port-restricted NAT.
     package init(in sandbox: Sandbox, programs: String, _ settings: Settings = Settings()) throws {
         self.settings = settings
-        let underlay = try Underlay(in: sandbox, distance: .far)
+        let sites = settings.isForFailures ? Plan.sites + [Plan.siteC] : Plan.sites
+        let underlay = try Underlay(in: sandbox, sites: sites, distance: .far)
         // Where only port 443 is let through, the hub is there too.
         try underlay.hub.run("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0")
         mesh = try Mesh(in: sandbox, programs: programs, underlay: underlay, hubControl: "\(Plan.hub):443")
         stun = try STUNService(in: underlay)
         networks = try Plan.sites.map { try SiteNetwork(underlay, $0, programs: programs) }
+        elsewhere = settings.isForFailures ? try SiteNetwork(underlay, Plan.siteC, programs: programs) : nil
         let home = try NATClass.named("port-restricted")
-        for network in networks { try network.install(home) }
-        try underlay.countCrossings()
-        try mesh.startHub(stunServers: Self.stunServers)
+        for network in networks + [elsewhere].compactMap(\.self) { try network.install(home) }
+        try underlay.countTraffic()
+        if settings.isForFailures {
+            try mesh.startHubWithRelays(stunServers: Self.stunServers)
+        } else {
+            try mesh.startHub(stunServers: Self.stunServers)
+        }
         let pair = try mesh.startPods()
         pods = [pair.a, pair.b]
     }
@@ -48,8 +58,9 @@ package final class PairLab {
         "\(Plan.servers[1]):\(Plan.stunPorts[0])",
     ]
 
-    /// Puts the pods behind these two NATs.
+    /// Puts the pods behind these two NATs; their sidecars run again with the next trial.
     package func install(_ a: NATClass, _ b: NATClass) throws {
+        try stopSidecars()
         for (network, nat) in zip(networks, [a, b]) where network.current != nat { try network.install(nat) }
     }
 
@@ -60,9 +71,11 @@ package final class PairLab {
         var trial = Trial(outcome: .notReady, caller: networks[caller].site.letter)
         let start = Clock.now
         try restart()
-        guard waitReady(&trial, since: start) else { return trial }
+        trial.note = waitLinked(since: start)
+        guard trial.note == nil else { return trial }
+        trial.ready = (Clock.now - start) * 1000
         usleep(UInt32(settings.settling * 1e6))
-        try mesh.underlay.resetCrossings()
+        try mesh.underlay.resetTraffic()
 
         let (here, there) = (pods[caller], pods[1 - caller])
         let (address, peerAddress) = (try mesh.virtualIPv6(of: here), try mesh.virtualIPv6(of: there))
@@ -89,7 +102,7 @@ package final class PairLab {
             }
             exchange.run(until: Clock.now + 0.025, every: 0.05)
         } while Clock.now < deadline
-        trial.datagrams = try mesh.underlay.crossings()
+        trial.datagrams = try mesh.underlay.count(of: .direct)
         if trial.outcome == .direct { trial.lost = check(exchange) }
         return trial
     }
@@ -105,35 +118,41 @@ package final class PairLab {
 
     /// Both sidecars anew, and no binding left anywhere.
     package func restart() throws {
-        for pod in pods {
-            let old = try mesh.sidecar(of: pod)
-            old.signal(SIGKILL)
-            _ = try old.wait(timeout: 5)
-            removeFile(old.outputPath)
-            removeFile(old.errorPath)
-        }
+        try stopSidecars()
         for network in networks { try network.forget() }
         for (pod, network) in zip(pods, networks) {
             try mesh.startSidecar(pod, environment: network.sidecarEnvironment)
         }
     }
 
-    private func waitReady(_ trial: inout Trial, since start: Double) -> Bool {
+    private func stopSidecars() throws {
+        for pod in pods {
+            guard let process = mesh.sidecars[pod.name], process.isRunning else { continue }
+            process.signal(SIGKILL)
+            _ = try process.wait(timeout: 5)
+            removeFile(process.outputPath)
+            removeFile(process.errorPath)
+        }
+        // Before their bindings are forgotten the hub hears that their connections have ended.
+        usleep(20_000)
+    }
+
+    /// Waits until both sidecars have the hub, and for a moment longer for a relay: there may be a way without one.
+    ///
+    /// - Returns: why a sidecar does not reach the hub; nil when both do.
+    func waitLinked(since start: Double) -> String? {
         for pod in pods {
             let deadline = start + settings.readiness
             while status(of: pod)?.ready != true {
                 if Clock.now > deadline {
-                    trial.note = "\(pod.name): \(status(of: pod)?.hubDetail ?? "no answer from the sidecar")"
-                    return false
+                    return "\(pod.name): \(status(of: pod)?.hubDetail ?? "no answer from the sidecar")"
                 }
                 usleep(10_000)
             }
-            // Without a relay the trial goes on: there may be a way all the same.
             let relayDeadline = Clock.now + 2
             while status(of: pod)?.relayUp != true, Clock.now < relayDeadline { usleep(10_000) }
         }
-        trial.ready = (Clock.now - start) * 1000
-        return true
+        return nil
     }
 
     package func status(of pod: Pod) -> StatusReport? {
