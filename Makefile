@@ -38,7 +38,8 @@ natlab: root build
 	@export WARREN_BUILD="release build, commit $$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)"
 	export QUICK="$(QUICK)" CLASSES="$(CLASSES)" TRIALS="$(TRIALS)" LANES="$(LANES)" PARTS="$(PARTS)" OUT="$(OUT)"
 	export PATIENCE="$(PATIENCE)" REPEAT="$(REPEAT)" IDLE="$(IDLE)"
-	$(BIN)/warren-natlab
+	# What else the machine does must not be what is measured.
+	nice -n -10 $(BIN)/warren-natlab
 
 ## build: all programs and tests, in release
 build: deps

@@ -11,7 +11,7 @@ extension EndToEnd {
                 try network.install(.named("proxy"))
                 let url = "https://\(Plan.hub)/"
                 let proxy = LabService.proxyURL(Plan.siteA.insideGateway)
-                #expect(try !host.fetch(url).succeeded)
+                #expect(try !host.fetch(url, "--max-time", "1").succeeded)
                 #expect(try host.fetch(url, "--proxy", proxy).standardOutput == "the page")
                 let bare = "http://\(Plan.siteA.insideGateway):\(LabService.proxyPort)"
                 #expect(try host.fetch(url, "--proxy", bare, "-w", "%{http_connect}").standardOutput == "407")
@@ -49,7 +49,8 @@ extension EndToEnd {
                 for (id, isOpen) in [("udp-blocked", true), ("tcp-443", false)] {
                     try network.install(.named(id))
                     #expect(try host.fetch("https://\(Plan.hub)/").standardOutput == "the page")
-                    let text = try host.fetch("http://\(Plan.hub):8080/", "--http0.9").standardOutput
+                    let options = ["--http0.9", "--max-time", isOpen ? "5" : "1"]
+                    let text = try host.fetch("http://\(Plan.hub):8080/", options).standardOutput
                     #expect(text == (isOpen ? "there" : ""), "\(id)")
                 }
             }
@@ -113,8 +114,10 @@ private let webServer = """
 
 extension Namespace {
     /// A page by curl, whoever signed its certificate.
-    fileprivate func fetch(_ url: String, _ options: String...) throws -> Output {
-        try result(of: ["curl", "-ks", "--max-time", "3"] + options + [url])
+    fileprivate func fetch(_ url: String, _ options: String...) throws -> Output { try fetch(url, options) }
+
+    fileprivate func fetch(_ url: String, _ options: [String]) throws -> Output {
+        try result(of: ["curl", "-ks", "--max-time", "5"] + options + [url])
     }
 
     /// Who is named by the certificate that answers on port 443.

@@ -44,6 +44,37 @@ extension EndToEnd {
             }
         }
 
+        @Test func `a site with IPv6 lets answers in and drops what is unasked, and has none with another class`()
+            throws
+        {
+            try withSite { underlay, network, host in
+                let far = try SiteNetwork(underlay, Plan.siteB, programs: Programs.folder())
+                let peer = try underlay.sandbox.namespace("peer")
+                try underlay.attach(peer, to: Plan.siteB, host: 2)
+                (network.pods, far.pods) = ([2: host], [2: peer])
+                for site in [network, far] { try site.install(.named("ipv6")) }
+                // New links first make sure that nobody else has their addresses.
+                let places = [host, peer, network.router, network.provider, underlay.wan, far.router, far.provider]
+                try waitUntil("IPv6 on every link", timeout: 10) {
+                    try places.allSatisfy { try !$0.run("ip", "-6", "address").contains("tentative") }
+                }
+                let here = try PlacedSocket.bind(in: host, Plan.siteA.podIPv6(2), port: 40000)
+                let there = try PlacedSocket.bind(in: peer, Plan.siteB.podIPv6(2), port: 40000)
+                let (toHere, toThere) = (
+                    try #require(Endpoint("[\(Plan.siteA.podIPv6(2))]:40000")),
+                    try #require(Endpoint("[\(Plan.siteB.podIPv6(2))]:40000"))
+                )
+                here.send([1], to: toThere)
+                #expect(there.receive(timeout: 0.3) == nil)
+                there.send([2], to: toHere)
+                let heard = try #require(here.receive(timeout: 2))
+                #expect(heard.bytes == [2])
+                #expect(heard.source == toThere)
+                try network.install(.named("port-restricted"))
+                #expect(try !host.run("ip", "-6", "address", "show", "dev", "eth0").contains("global"))
+            }
+        }
+
         @Test func `a poison-prone router keeps what came unasked, and gives the answer another port`() throws {
             try withSite { underlay, network, host in
                 for (id, port) in [("port-restricted", 40000), ("poison", nil)] {

@@ -1,3 +1,4 @@
+import Control
 import Lab
 import Testing
 
@@ -25,6 +26,35 @@ extension EndToEnd {
                 }
                 let slowest = milliseconds(directs.max() ?? .nan)
                 figure("direct", "\(directs.count) pairs, the slowest after \(slowest)")
+            }
+        }
+
+        @Test func `two agents with IPv6 meet by it, where neither can be reached by IPv4`() throws {
+            try withPairLab { lab in
+                let kind = try NATClass.named("ipv6")
+                try lab.install(kind, kind)
+                let trial = try lab.trial(caller: 0)
+                #expect(trial.outcome == .direct, "\(trial)")
+                let peer = try #require(lab.peer(of: lab.pods[0], at: try lab.mesh.virtualIPv6(of: lab.pods[1])))
+                #expect(peer.endpoint == "[\(Plan.siteB.podIPv6(2))]:\(Plan.tunnelPort)")
+            }
+        }
+
+        @Test func `a cold peer 40 ms away answers within two round trips to the relay and little more`() throws {
+            try withPairLab { lab in
+                let kind = try NATClass.named("port-restricted")
+                try lab.install(kind, kind)
+                try lab.setDelay(20)
+                for caller in 0...1 {
+                    let trial = try lab.trial(caller: caller)
+                    let (first, reply) = (try #require(trial.firstByte), try #require(trial.firstReply))
+                    #expect(first >= 40)
+                    #expect(first <= 400)
+                    #expect(reply <= 500)
+                    figure(
+                        "cold peer at 40 ms",
+                        "first byte \(milliseconds(first)) (wanted 180 ms), reply \(milliseconds(reply)) (220 ms)")
+                }
             }
         }
     }

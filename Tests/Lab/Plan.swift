@@ -60,6 +60,15 @@ package enum Plan {
             let others = (first + 2...first + 6).filter { $0 != last }.map { "\(publicAddress[..<dot]).\($0)" }
             return [publicAddress] + others
         }
+        /// The pods' IPv6 network, routed everywhere in a far underlay; nothing translates it.
+        package var insideIPv6: String { "2001:db8:\(index + 1)" }
+        package var insideGatewayIPv6: String { "\(insideIPv6)::1" }
+        package func podIPv6(_ host: Int) -> String { "\(insideIPv6)::\(host)" }
+        /// Between router and provider, and between provider and Internet: the first is nearer to the Internet.
+        var linksIPv6: (router: [String], transfer: [String]) {
+            let link = "2001:db8:f\(index)"
+            return (["\(link):1::1", "\(link):1::2"], ["\(link):2::1", "\(link):2::2"])
+        }
         private var index: Int { Int(letter.utf8.first ?? 97) - 97 }
         /// The host'th pod's address, from 2.
         package func pod(_ host: Int) -> String { "\(inside).\(host)" }

@@ -42,11 +42,31 @@ package struct Underlay: Sendable {
         self.routers = routers
         self.providers = providers
         if distance == .far {
+            try wan.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+            for site in sites { try addIPv6(of: site) }
             for server in Plan.servers + Plan.relays.dropFirst() {
                 try hub.run("ip", "address", "add", "\(server)/32", "dev", "lo")
             }
             try wan.route(Plan.serverNetwork, via: Plan.hub)
         }
+    }
+
+    /// Addresses and routes for IPv6 from the site's network to `wan`. Pods have none until a class of NAT gives them one.
+    private func addIPv6(of site: Plan.Site) throws {
+        let (router, provider) = (try router(of: site), try provider(of: site))
+        let (near, far) = (site.linksIPv6.router, site.linksIPv6.transfer)
+        for place in [router, provider] { try place.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1") }
+        try wan.batch([
+            "address add \(far[0])/64 dev \(site.router) nodad", "route add \(site.insideIPv6)::/64 via \(far[1])",
+        ])
+        try provider.batch([
+            "address add \(far[1])/64 dev wan nodad", "address add \(near[0])/64 dev customer nodad",
+            "route add default via \(far[0])", "route add \(site.insideIPv6)::/64 via \(near[1])",
+        ])
+        try router.batch([
+            "address add \(near[1])/64 dev wan nodad", "address add \(site.insideGatewayIPv6)/64 dev lan nodad",
+            "route add default via \(near[0])",
+        ])
     }
 
     /// A router between a site's own and `wan`: it knows the site's public network and how to reach everything else.
@@ -98,7 +118,7 @@ package struct Underlay: Sendable {
         try wan.run(
             "nft", "-f", "-",
             input: """
-                table ip apart {
+                table inet apart {
                     chain forward {
                         type filter hook forward priority -5; policy accept;
                         iifname { \(links) } oifname { \(links) } drop
@@ -109,7 +129,7 @@ package struct Underlay: Sendable {
     }
 
     /// Ends what `separateSites` began.
-    package func joinSites() throws { _ = try wan.result(of: ["nft", "delete", "table", "ip", "apart"]) }
+    package func joinSites() throws { _ = try wan.result(of: ["nft", "delete", "table", "inet", "apart"]) }
 
     /// The links of `wan` to the sites, as nftables writes a set's members.
     private var links: String { sites.map { "\"\($0.router)\"" }.joined(separator: ", ") }
@@ -131,7 +151,7 @@ package struct Underlay: Sendable {
         try wan.run(
             "nft", "-f", "-",
             input: """
-                table ip traffic {
+                table inet traffic {
                     \(counters)
                     chain forward {
                         type filter hook forward priority -10; policy accept;
@@ -146,16 +166,16 @@ package struct Underlay: Sendable {
                 """)
     }
 
-    package func resetTraffic() throws { try wan.run("nft", "reset", "counters", "table", "ip", "traffic") }
+    package func resetTraffic() throws { try wan.run("nft", "reset", "counters", "table", "inet", "traffic") }
 
-    package func count(of traffic: Traffic) throws -> Int { try count("traffic", "all_\(traffic.rawValue)") }
+    package func count(of traffic: Traffic) throws -> Int { try count("inet", "traffic", "all_\(traffic.rawValue)") }
 
     /// How many packets with a private address reached the Internet: not 0 means that a NAT leaks.
-    package func privatePackets() throws -> Int { try count("internet", "private") }
+    package func privatePackets() throws -> Int { try count("ip", "internet", "private") }
 
     /// The packets that a counter of `wan` has seen.
-    private func count(_ table: String, _ counter: String) throws -> Int {
-        let text = try wan.run("nft", "list", "counter", "ip", table, counter)
+    private func count(_ family: String, _ table: String, _ counter: String) throws -> Int {
+        let text = try wan.run("nft", "list", "counter", family, table, counter)
         guard let words = text.split(separator: "packets ").last?.split(separator: " "), let count = Int(words[0])
         else {
             throw LabError.unexpected("nft printed \(text)")

@@ -3,7 +3,7 @@ import Lab
 
 /// What the run measures, from the environment: `make natlab CLASSES=… TRIALS=…`.
 struct Options {
-    enum Part: String, CaseIterable { case matrix, failures, cold, idle, services }
+    enum Part: String, CaseIterable { case matrix, failures, cold, blocked, idle }
 
     var parts: [Part]
     var classes: [NATClass]

@@ -24,37 +24,52 @@ enum Program {
         let programs = try Programs.folder()
         var report = RunRecord(Facts())
         say("warren-natlab, \(report.facts.description)")
-        var isGood = true
-        if options.parts.contains(.matrix) {
-            let pairs = options.classes.count * (options.classes.count + 1) / 2
-            say("\(options.classes.count) classes, \(pairs) pairs, \(options.trials) trials each")
-            let (record, faults) = try MatrixRun(options, programs: programs).run()
-            report.matrix = record
+        let scenarios = ScenarioRuns(options: options, programs: programs)
+        for part in options.parts {
+            let faults: [String]
+            switch part {
+            case .matrix: (report.matrix, faults) = try MatrixRun(options: options, programs: programs).run()
+            case .failures: (report.failures, faults) = try scenarios.failures()
+            case .cold: (report.cold, faults) = try scenarios.cold(delay: report.coldDelay)
+            case .blocked: (report.blocked, faults) = try scenarios.blocked(delay: report.coldDelay)
+            case .idle: (report.idle, faults) = try scenarios.idle()
+            }
             report.faults += faults
-            isGood = try show(record) && faults.isEmpty
+            // What was measured is not lost when a later part is interrupted.
+            try report.write(to: options.folder)
         }
-        for fault in report.faults { complain("laboratory: \(fault)") }
-        try report.write(to: options.folder)
-        say("written: \(options.folder)/natlab.json")
+        let isGood = try show(report)
+        say("written: \(options.folder)/natlab.json, \(options.folder)/index.html")
         return isGood
     }
 
-    private static func show(_ record: MatrixRecord) throws -> Bool {
-        put()
-        for line in MatrixText(record: record).lines { put(line) }
-        let summary = MatrixSummary(record: record)
+    private static func show(_ report: RunRecord) throws -> Bool {
+        var isGood = report.faults.isEmpty
         var table = Table(header: ["what", "measured", "wanted"])
-        for row in try summary.rows() { table.add([row.0, row.1, row.2]) }
+        if let record = report.matrix {
+            put()
+            for line in MatrixText(record: record).lines { put(line) }
+            let summary = MatrixSummary(record: record)
+            for row in try summary.rows() { table.add([row.0, row.1, row.2]) }
+            isGood = isGood && summary.unreachable == 0 && summary.simpleShortfalls.isEmpty
+        }
+        for row in ScenarioSummary(record: report).rows { table.add(row) }
         put()
         for line in table.lines { put(line) }
+        if let record = report.matrix { try showShares(record) }
+        put()
+        for fault in report.faults { complain("laboratory: \(fault)") }
+        return isGood && report.failures.allSatisfy { $0.fault == nil }
+    }
+
+    private static func showShares(_ record: MatrixRecord) throws {
+        let summary = MatrixSummary(record: record)
         var profiles = Table(header: ["population", "direct", "simple punching", "possible", "pairs without UDP"])
         for row in try summary.profiles() { profiles.add(row) }
         put()
         for line in profiles.lines { put(line) }
         if !summary.shortfalls.isEmpty { put("\nbelow what is possible:") }
         for cell in summary.shortfalls { put("  " + MatrixRun.line(cell)) }
-        put()
-        return summary.unreachable == 0 && summary.simpleShortfalls.isEmpty
     }
 
     private static func complain(_ text: String) {

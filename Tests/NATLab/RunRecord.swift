@@ -27,16 +27,24 @@ struct Facts: Codable, CustomStringConvertible {
 struct RunRecord: Codable {
     var facts: Facts
     var matrix: MatrixRecord?
+    var failures: [FailureTrial] = []
+    /// Cold peers at `coldDelay` ms each way between each agent and everything else.
+    var cold: [Trial] = []
+    var coldDelay = 20.0
+    /// Pairs of which one has no UDP, at the same delay.
+    var blocked: [Cell] = []
+    var idle: [IdleRecord] = []
     /// What the laboratory failed at.
     var faults: [String] = []
 
     init(_ facts: Facts) { self.facts = facts }
 
-    /// Writes `natlab.json` into `folder`, which is made if it is missing.
+    /// Writes `natlab.json` and `index.html` into `folder`, which is made if it is missing.
     func write(to folder: String) throws {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try writeText(String(decoding: encoder.encode(self), as: UTF8.self) + "\n", to: "\(folder)/natlab.json")
+        try writeText(try Page(record: self).text(), to: "\(folder)/index.html")
     }
 }

@@ -50,6 +50,7 @@ package final class PairLab {
         }
         let pair = try mesh.startPods()
         pods = [pair.a, pair.b]
+        for (network, pod) in zip(networks, pods) { network.pods = [2: pod.namespace] }
     }
 
     /// Two addresses, one of them with two ports: enough to tell every kind of mapping apart.
@@ -156,12 +157,12 @@ package final class PairLab {
     }
 
     package func status(of pod: Pod) -> StatusReport? {
-        try? ControlClient(path: pod.controlPath).ask(.status).status
+        try? pod.ask(.status).status
     }
 
     /// What the pod's sidecar says of the peer at a virtual address.
     package func peer(of pod: Pod, at address: String) -> PeerReport? {
-        (try? ControlClient(path: pod.controlPath).ask(.peers).peers)?
+        (try? pod.ask(.peers).peers)?
             .first { $0.addresses.contains { $0 == address || $0.hasPrefix("\(address)/") } }
     }
 
@@ -170,9 +171,14 @@ package final class PairLab {
         return "no answer; \(relay); path \(peer(of: pod, at: address)?.path ?? "unknown")"
     }
 
+    /// The hub is not asked to end in order: where NATs forgot their bindings it has half-open connections to wait for.
     @discardableResult
     package func tearDown() -> [String] {
         stun.stop()
+        for process in [mesh.hub].compactMap(\.self) + Array(mesh.relays.values) {
+            process.signal(SIGKILL)
+            _ = try? process.wait(timeout: 5)
+        }
         return mesh.tearDown()
     }
 }

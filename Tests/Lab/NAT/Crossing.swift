@@ -41,11 +41,14 @@ extension NATClass {
     /// A row of the pair table.
     package enum Column: Sendable, Hashable {
         case open, eif, adf, apdf, anyEIF, anyADF, sequential, random, blocked
+        /// As `random` by IPv4; by IPv6 nothing is translated, and what comes unasked is dropped.
+        case dual
         /// That many ports a customer.
         case block(Int)
         /// That many addresses, one of which is chosen for each destination; the port is kept.
         case pool(Int)
 
+        var byIPv4: Column { self == .dual ? .random : self }
         /// An endpoint-independent mapping, or none at all.
         var isCone: Bool { [.open, .eif, .adf, .apdf].contains(self) }
         /// What an unknown sender's packet passes.
@@ -59,7 +62,8 @@ extension NATClass {
 
     /// How the two can be crossed at best.
     package static func crossing(_ left: NATClass, _ right: NATClass) -> Crossing {
-        let (a, b) = (left.column, right.column)
+        if left.column == .dual, right.column == .dual { return .simple }
+        let (a, b) = (left.column.byIPv4, right.column.byIPv4)
         if a == .blocked || b == .blocked { return .relayed }
         // An open end, or one that lets anybody in at an address that everybody sees.
         if a == .open || b == .open || a == .eif || b == .eif { return .simple }

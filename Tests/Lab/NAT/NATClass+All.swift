@@ -73,6 +73,9 @@ extension NATClass {
             .init(.addressAndPortDependent, .addressAndPortDependent, .random(1024...65535)), .portRestricted,
             behind: .symmetric),
         NATClass(
+            "ipv6", "symmetric by IPv4; IPv6 behind a firewall that lets answers in", .dual,
+            .init(.addressAndPortDependent, .addressAndPortDependent, .random(1024...65535)), .symmetricWithIPv6),
+        NATClass(
             "pool", "four addresses, chosen for each destination", .pool(4),
             .init(.addressAndPortDependent, .addressAndPortDependent, .preserving), .pool),
     ]

@@ -9,7 +9,7 @@ package enum Recipe: Sendable, Equatable {
     case shortLived(seconds: Int)
     case lossy(percent: Int)
     case nodeMapped(port: Int)
-    case symmetric, symmetricFullCone, symmetricRestricted, sequential, addressDependent, pool
+    case symmetric, symmetricWithIPv6, symmetricFullCone, symmetricRestricted, sequential, addressDependent, pool
     case portRange(ClosedRange<Int>)
     case udpBlocked, only443
     /// The userspace NAT, in the router's place.
@@ -75,6 +75,22 @@ extension Recipe {
             """
     }
 
+    /// What a firewall for IPv6 lets in: answers, and ICMPv6 that neighbours need.
+    static let firewallIPv6 = """
+        table ip6 lab {
+            chain input {
+                type filter hook input priority filter; policy accept;
+                iifname "wan" ct state new meta l4proto { tcp, udp } drop
+            }
+            chain forward {
+                type filter hook forward priority filter; policy accept;
+                ct state invalid drop
+                iifname "wan" ct state new drop
+            }
+        }
+
+        """
+
     /// Statements for the places in which recipes differ.
     private struct Parts {
         var declarations = ""
@@ -93,7 +109,7 @@ extension Recipe {
         case .oneToOne: parts.destination = #"iifname "wan" dnat to \#(sides.host)"#
         case .rewritten(let seed): parts.source = udp("\(wide):\(hash("ip saddr . udp sport", seed: seed))")
         case .addressDependent: parts.source = udp("\(wide):\(hash("ip saddr . udp sport . ip daddr", seed: 1))")
-        case .symmetric: parts.source = udp("\(wide) fully-random")
+        case .symmetric, .symmetricWithIPv6: parts.source = udp("\(wide) fully-random")
         case .portRange(let range):
             parts.source = udp("\(wide):\(range.lowerBound)-\(range.upperBound) fully-random")
         case .sequential:

@@ -10,6 +10,8 @@ package final class SiteNetwork {
     package private(set) var current: NATClass?
     /// What a sidecar behind this router has to be told.
     package private(set) var sidecarEnvironment: [String: String] = [:]
+    /// The site's pods by their host numbers: they get IPv6 addresses where the class has them.
+    package var pods: [Int: Namespace] = [:]
     /// Where `warren-natbox` is.
     private let programs: String
     private var box: UserspaceBox?
@@ -27,15 +29,17 @@ package final class SiteNetwork {
 
     /// Makes the site's router a NAT of that class; no binding of the one before is left.
     package func install(_ nat: NATClass) throws {
-        current = nil
         try clear()
+        current = nil
         if case .userspace(let behaviour) = nat.router {
             try setAddresses([site.publicAddresses[4]], isShared: false)
             try startBox(behaviour)
         } else {
             let addresses = nat.provider == nil ? site.publicAddresses : [site.sharedAddress]
             try setAddresses(addresses, isShared: nat.provider != nil)
-            try router.load(rules: nat.router.rules(sides(addresses)))
+            let isDual = nat.router == .symmetricWithIPv6
+            try router.load(rules: nat.router.rules(sides(addresses)) + (isDual ? Recipe.firewallIPv6 : ""))
+            if isDual { try giveIPv6() }
         }
         if let outer = nat.provider {
             let sides = RouterSides(
@@ -92,6 +96,9 @@ package final class SiteNetwork {
         sidecarEnvironment = [:]
         try router.run("nft", "flush", "ruleset")
         try provider.run("nft", "flush", "ruleset")
+        if current?.router == .symmetricWithIPv6 {
+            for pod in pods.values { try pod.run("ip", "-6", "address", "flush", "dev", "eth0", "scope", "global") }
+        }
         guard let box else { return }
         self.box = nil
         box.stop()
@@ -113,6 +120,16 @@ package final class SiteNetwork {
         try provider.batch(["route replace \(site.publicAddress)/32 via \(site.publicAddresses[4]) dev customer"])
     }
 
+    /// Every pod of the site has a global IPv6 address from now on, until another class is installed.
+    private func giveIPv6() throws {
+        for (host, pod) in pods {
+            try pod.batch([
+                "address replace \(site.podIPv6(host))/64 dev eth0 nodad",
+                "route replace default via \(site.insideGatewayIPv6) dev eth0",
+            ])
+        }
+    }
+
     private func startService(_ nat: NATClass) throws {
         switch nat.router {
         case .proxyOnly:
@@ -127,8 +144,9 @@ package final class SiteNetwork {
 
     /// Gives the router its outside addresses: public ones, or one of those that the provider's customers share.
     private func setAddresses(_ addresses: [String], isShared: Bool) throws {
+        try router.run("ip", "-4", "address", "flush", "dev", "wan")
         try router.batch(
-            ["address flush dev wan"] + addresses.map { "address add \($0)/\(isShared ? 24 : 29) dev wan" }
+            addresses.map { "address add \($0)/\(isShared ? 24 : 29) dev wan" }
                 + ["route add default via \(isShared ? site.sharedGateway : site.gateway)"])
         if isShared {
             try provider.batch([
