@@ -33,6 +33,14 @@ demo: root build
 demo-clean: root
 	@$(BIN)/warren-demo clean
 
+## natlab: every pair of NATs with the real programs, and failures on the way (QUICK=1: minutes; CLASSES= TRIALS= LANES= PARTS=); needs root
+natlab: root build
+	@export WARREN_BUILD="release build, commit $$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)"
+	export QUICK="$(QUICK)" CLASSES="$(CLASSES)" TRIALS="$(TRIALS)" LANES="$(LANES)" PARTS="$(PARTS)" OUT="$(OUT)"
+	export PATIENCE="$(PATIENCE)" REPEAT="$(REPEAT)" IDLE="$(IDLE)"
+	# What else the machine does must not be what is measured.
+	nice -n -10 $(BIN)/warren-natlab
+
 ## build: all programs and tests, in release
 build: deps
 	@$(toolchain)
@@ -100,4 +108,4 @@ clean:
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean build test test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help
+.PHONY: root demo demo-clean natlab build test test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help

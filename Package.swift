@@ -79,6 +79,12 @@ let core: [Target] = [
     program(
         "warren-bench", ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
         path: "Benchmarks/warren-bench"),
+    // A NAT in userspace, for the lab: what nftables cannot do.
+    .target(name: "NATBox", dependencies: ["Addressing", "Timing"], path: "Tests/NATBox", swiftSettings: house),
+    .executableTarget(
+        name: "warren-natbox", dependencies: ["NATBox", "Tun", "Linux", "Timing"], path: "Tests/NATBoxProgram",
+        swiftSettings: house),
+    tests("NATBox", ["Addressing", "Timing"]),
     tests("Addressing", []),
     tests("Linux", ["Addressing", "Timing"]),
     tests("Sodium", ["Addressing"]),
@@ -175,10 +181,14 @@ let full: [Target] = [
 // The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
 let scenarios: [Target] = [
     .target(
-        name: "Lab", dependencies: ["Control"], path: "Tests/Lab", exclude: ["Responders"], swiftSettings: house),
+        name: "Lab", dependencies: ["Control", "NATBox", "Transport", "Linux", "Addressing"], path: "Tests/Lab",
+        exclude: ["Responders"], swiftSettings: house),
     .executableTarget(name: "warren-demo", dependencies: ["Lab", "Control"], path: "Tests/Demo", swiftSettings: house),
+    .executableTarget(
+        name: "warren-natlab", dependencies: ["Lab", "Linux"], path: "Tests/NATLab", swiftSettings: house),
     .testTarget(
-        name: "EndToEndTests", dependencies: ["Lab", "Control"], path: "Tests/EndToEndTests", swiftSettings: house),
+        name: "EndToEndTests", dependencies: ["Lab", "NATBox", "Control", "Addressing"], path: "Tests/EndToEndTests",
+        swiftSettings: house),
 ]
 
 let coreOnly = Context.environment["WARREN_CORE"] == "1"

@@ -47,7 +47,8 @@ enum ProcessorShare {
     /// Quota and period in microseconds: the processors they make; nil for no limit (`max`, or -1).
     static func parse(_ text: String) -> Double? {
         let words = text.split { $0 == " " || $0 == "\n" }
-        guard words.count >= 2, let quota = Double(words[0]), let period = Double(words[1]), quota > 0, period > 0 else {
+        guard words.count >= 2, let quota = Double(words[0]), let period = Double(words[1]), quota > 0, period > 0
+        else {
             return nil
         }
         return quota / period

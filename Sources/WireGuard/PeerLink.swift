@@ -78,7 +78,9 @@ package final class PeerLink: Sendable {
     /// Whether the control thread is to be told that packets are sent. One thread, which tells at once.
     @inline(__always)
     package func tellsSent(_ now: MonotonicTime) -> Bool {
-        guard now.nanoseconds &- toldSent.load(ordering: .relaxed) >= Self.tellInterval.nanoseconds else { return false }
+        guard now.nanoseconds &- toldSent.load(ordering: .relaxed) >= Self.tellInterval.nanoseconds else {
+            return false
+        }
         toldSent.store(now.nanoseconds, ordering: .relaxed)
         return true
     }

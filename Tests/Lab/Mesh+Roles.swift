@@ -51,11 +51,6 @@ extension Mesh {
             "init", "--dir", folder, "--mesh", Plan.meshName, "--prefix", Plan.meshPrefix, "--ipv4-range",
             Plan.meshIPv4, "--address", role.control,
         ]
-        let lines = try hubCommand(words + options, uid: role.uid).split(separator: "\n")
-        return lines.reduce(into: [:]) { facts, line in
-            let words = line.split(separator: " ")
-            guard let value = words.last else { return }
-            facts[words.dropLast().joined(separator: " ")] = String(value)
-        }
+        return try hubFacts(words + options, uid: role.uid)
     }
 }

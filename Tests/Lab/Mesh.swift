@@ -13,16 +13,24 @@ package final class Mesh {
     package private(set) var pods: [String: Pod] = [:]
     package private(set) var attachments: [String: ContainerRuntime.Attachment] = [:]
     package private(set) var sidecars: [String: ChildProcess] = [:]
-    package private(set) var hub: ChildProcess?
+    package internal(set) var hub: ChildProcess?
     /// The hubs that run one role each, after `startHubs`.
     package internal(set) var roleHubs: [HubRole: ChildProcess] = [:]
+    /// Those that are relays alone, by their index in the plan, after `startHubWithRelays`.
+    package internal(set) var relays: [Int: ChildProcess] = [:]
+    /// Where agents reach the hub by TLS: an address and port.
+    package let hubControl: String
     /// The folder of the hub that makes tokens.
     var hubFolder: String
     private var hosts: [String: Int] = [:]
 
-    package init(in sandbox: Sandbox, programs: String) throws {
+    /// - Parameter underlay: by default a near one.
+    package init(
+        in sandbox: Sandbox, programs: String, underlay: Underlay? = nil, hubControl: String = Plan.hubControl
+    ) throws {
         self.sandbox = sandbox
-        underlay = try Underlay(in: sandbox)
+        self.underlay = try underlay ?? Underlay(in: sandbox)
+        self.hubControl = hubControl
         image = try Image(from: programs, in: sandbox)
         runtime = ContainerRuntime(sandbox: sandbox, image: image)
         hubFolder = "\(sandbox.folder)/hub"
@@ -31,21 +39,30 @@ package final class Mesh {
     // MARK: - The hub
 
     /// Starts the hub as its own uid, on its first start with a new mesh; returns when it answers health.
-    package func startHub() throws {
-        if !fileExists(hubFolder) {
-            try makeFolder(hubFolder, mode: 0o700, owner: Plan.hubUID)
-            try hubCommand(
-                "init", "--dir", hubFolder, "--mesh", Plan.meshName, "--prefix", Plan.meshPrefix, "--ipv4-range",
-                Plan.meshIPv4, "--address", Plan.hubControl, "--relay", Plan.hubRelay)
-        }
-        hub = try serveHub(hubFolder, uid: Plan.hubUID, control: Plan.hubControl)
+    ///
+    /// - Parameter stunServers: beside the relay, as `ADDRESS:PORT`.
+    package func startHub(stunServers: [String] = []) throws {
+        if !fileExists(hubFolder) { try makeHub(stunServers: stunServers) }
+        hub = try serveHub(hubFolder, uid: Plan.hubUID, control: hubControl)
+    }
+
+    /// A new mesh.
+    func makeHub(stunServers: [String]) throws {
+        try makeFolder(hubFolder, mode: 0o700, owner: Plan.hubUID)
+        let words = [
+            "init", "--dir", hubFolder, "--mesh", Plan.meshName, "--prefix", Plan.meshPrefix, "--ipv4-range",
+            Plan.meshIPv4, "--address", hubControl, "--relay", Plan.hubRelay,
+        ]
+        try hubCommand(words + stunServers.flatMap { ["--stun", $0] })
     }
 
     /// Starts `warren-hub serve` and returns it when it answers health at `control`, an address and port.
-    func serveHub(_ folder: String, uid: UInt32, control: String, options: [String] = []) throws -> ChildProcess {
+    func serveHub(
+        _ folder: String, uid: UInt32, control: String, relayListen: String = Plan.hubRelay, options: [String] = []
+    ) throws -> ChildProcess {
         let words = [
             "\(image.folder)/warren-hub", "serve", "--dir", folder, "--listen",
-            "0.0.0.0:\(control.split(separator: ":").last ?? "")", "--relay-listen", "0.0.0.0:3478",
+            "0.0.0.0:\(control.split(separator: ":").last ?? "")", "--relay-listen", relayListen,
         ]
         let process = try underlay.hub.spawn(
             Plan.unprivileged(uid: uid) + words + options, environment: Image.environment(folder: image.folder))
@@ -105,7 +122,7 @@ package final class Mesh {
     }
 
     /// Each site is another node of the mesh.
-    package static func node(of site: Plan.Site) -> Int { site.letter == "a" ? 1 : 2 }
+    package static func node(of site: Plan.Site) -> Int { Int(site.letter.utf8.first ?? 97) - 96 }
 
     package func attachment(of pod: Pod) throws -> ContainerRuntime.Attachment {
         guard let attachment = attachments[pod.name] else { throw LabError.unexpected("\(pod.name) is not attached") }
@@ -127,9 +144,10 @@ package final class Mesh {
 
     /// Starts the sidecar without any privilege, as a restricted pod's container runs it. Does not wait.
     @discardableResult
-    package func startSidecar(_ pod: Pod, token: String? = nil, name: String? = nil, options: [String] = []) throws
-        -> ChildProcess
-    {
+    package func startSidecar(
+        _ pod: Pod, token: String? = nil, name: String? = nil, options: [String] = [],
+        environment: [String: String] = [:]
+    ) throws -> ChildProcess {
         if let token { try pod.setToken(token) }
         let words = [
             "\(Pod.programs)/warrend", "sidecar", "--token-file", Pod.tokenFile, "--name", name ?? pod.name,
@@ -137,7 +155,8 @@ package final class Mesh {
             "\(Plan.tunnelPort)",
         ]
         let process = try pod.sandbox.spawn(
-            pod.enterUnprivileged + words + options, environment: Image.environment(folder: Pod.programs))
+            pod.enterUnprivileged + words + options,
+            environment: environment.merging(Image.environment(folder: Pod.programs)) { $1 })
         sidecars[pod.name] = process
         return process
     }
@@ -236,7 +255,8 @@ package final class Mesh {
             attachments.values.contains { $0.ipv6 == name || $0.ipv4 == name }
         }
         faults += reserved.map { "address \($0) is still reserved" }
-        for process in [hub].compactMap(\.self) + Array(roleHubs.values) where process.isRunning {
+        for process in [hub].compactMap(\.self) + Array(roleHubs.values) + Array(relays.values) where process.isRunning
+        {
             let status = process.stop()
             if status != 0 { faults.append("the hub ended with \(status) on SIGTERM") }
         }

@@ -56,6 +56,11 @@ package struct Namespace: Place, Sendable {
         try run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     }
 
+    /// Runs several commands of ip(8) in one process; the first that fails ends it.
+    package func batch(_ commands: [String]) throws {
+        try sandbox.run("ip", "-n", name, "-batch", "-", input: commands.joined(separator: "\n") + "\n")
+    }
+
     /// Loads nftables rules, replacing all that were there.
     package func load(rules: String) throws {
         try run("nft", "-f", "-", input: "flush ruleset\n" + rules)

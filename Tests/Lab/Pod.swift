@@ -48,6 +48,9 @@ package final class Pod: Place {
     /// As `enter`, with the sidecar's uid, no capability and no way to get one.
     package var enterUnprivileged: [String] { enter + Plan.unprivileged(uid: Plan.sidecarUID) }
 
+    /// The sidecar's control socket, as this process reaches it.
+    package var controlPath: String { "/proc/\(pause.pid)/root\(Self.controlSocket)" }
+
     /// Adds lines to the pod's `/etc/hosts`.
     package func addHosts(_ lines: String) throws {
         let path = "\(folder)/hosts"

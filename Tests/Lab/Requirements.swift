@@ -6,7 +6,7 @@ package enum Requirements {
     package static let tools = [
         ("ip", "iproute2"), ("nft", "nftables"), ("conntrack", "conntrack"), ("tcpdump", "tcpdump"),
         ("ping", "iputils-ping"), ("curl", "curl"), ("python3", "python3"), ("socat", "socat"), ("iperf3", "iperf3"),
-        ("setpriv", "util-linux"), ("nsenter", "util-linux"), ("sysctl", "procps"),
+        ("openssl", "openssl"), ("setpriv", "util-linux"), ("nsenter", "util-linux"), ("sysctl", "procps"),
     ]
 
     /// Tools that only the tests use.

@@ -40,7 +40,8 @@ import WireGuard
         #expect(!put(ring, 0, [UInt8](repeating: 0, count: 70_000)), "larger than half of the ring")
         for index in 0..<accepted {
             let taken = take(ring)
-            #expect(taken?.index == UInt32(index) && taken?.payload == [UInt8](repeating: UInt8(index & 255), count: 1420))
+            #expect(
+                taken?.index == UInt32(index) && taken?.payload == [UInt8](repeating: UInt8(index & 255), count: 1420))
         }
         #expect(take(ring) == nil && put(ring, 7, [1]))
     }
@@ -65,7 +66,8 @@ import WireGuard
         var expected: UInt32 = 0
         while expected < 20_000 {
             _ = unsafe ring.take { note, payload in
-                let isRight = unsafe note.index == expected && payload.count == Int(expected % 97)
+                let isRight =
+                    unsafe note.index == expected && payload.count == Int(expected % 97)
                     && payload.allSatisfy { $0 == UInt8(truncatingIfNeeded: expected) }
                 if !isRight { wrong += 1 }
                 expected += 1
