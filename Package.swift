@@ -154,7 +154,8 @@ let full: [Target] = [
     program(
         "warren-relay-load",
         [
-            "Hub", "Membership", "Relay", "RelayStream", "Transport", "Sodium", "Linux", "Addressing", "Timing", nioCore,
+            "Hub", "Membership", "Relay", "RelayStream", "Transport", "Sodium", "Linux", "Addressing", "Timing",
+            nioCore,
             nioPosix, arguments,
         ],
         path: "Benchmarks/warren-relay-load"),

@@ -23,7 +23,9 @@ struct DatagramEnd: ~Copyable {
     }
 
     mutating func turn() {
-        while let step = client.poll(now: .now(), using: &random) { if let bytes = step.send { socket.send(bytes, to: relay) } }
+        while let step = client.poll(now: .now(), using: &random) {
+            if let bytes = step.send { socket.send(bytes, to: relay) }
+        }
     }
 
     /// A frame that is not data.

@@ -59,7 +59,8 @@ final class FlockMember: @unchecked Sendable {
         for (relay, action) in homes.takeActions() {
             switch action {
             case .sendDatagram: break
-            case .sendFrame(let frame, let attempt): connections[Key(relay: relay, attempt: attempt)]?.send(frame: frame)
+            case .sendFrame(let frame, let attempt):
+                connections[Key(relay: relay, attempt: attempt)]?.send(frame: frame)
             case .open(_, let attempt, let hello): open(Key(relay: relay, attempt: attempt), hello)
             case .close(let attempt):
                 let key = Key(relay: relay, attempt: attempt)

@@ -47,7 +47,8 @@ final class HealthHandler: ChannelInboundHandler, RemovableChannelHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
     private func answer(
-        _ status: HTTPResponseStatus, _ text: String, type: String = "application/json", _ context: ChannelHandlerContext
+        _ status: HTTPResponseStatus, _ text: String, type: String = "application/json",
+        _ context: ChannelHandlerContext
     ) {
         hasAnswered = true
         let body = context.channel.allocator.buffer(string: text)

@@ -87,7 +87,8 @@ package final class HubServer: Sendable {
 
         relay =
             if options.roles.contains(.relay) {
-                try Self.bindRelay(RelayService(key: folder.loadRelayKey(), verifier: verifier, logger: logger), options)
+                try Self.bindRelay(
+                    RelayService(key: folder.loadRelayKey(), verifier: verifier, logger: logger), options)
             } else { nil }
         relayPort = relay?.loop.port ?? 0
         let health = Self.health(
@@ -96,7 +97,8 @@ package final class HubServer: Sendable {
         let tls = try folder.loadTLS()
         let ramp = AdmissionRamp(
             atOnce: options.handshakes.atOnce,
-            rate: .init(perSecond: options.handshakes.perSecond, burst: options.handshakes.perSecond / 4 + 1), now: .now())
+            rate: .init(perSecond: options.handshakes.perSecond, burst: options.handshakes.perSecond / 4 + 1),
+            now: .now())
         let listener = try TLSListener(
             certificate: tls.certificate, key: tls.key, limits: ConnectionLimits(options.limits),
             counters: FrameCounters(), web: port, ramp: ramp)
@@ -130,7 +132,8 @@ package final class HubServer: Sendable {
         if directory != nil { logger.info("directory: on, TLS \(listen)") }
         if let relay {
             logger.info(
-                "relay and STUN: on, UDP \(options.relayListen), TLS \(listen)\(RelayUpgrade.path), id \(relay.service.id)")
+                "relay and STUN: on, UDP \(options.relayListen), TLS \(listen)\(RelayUpgrade.path), id \(relay.service.id)"
+            )
         }
         if let endpoint = options.webListen { logger.info("relay streams without TLS: on, \(endpoint)") }
         if let endpoint = options.metricsListen { logger.info("metrics: on, GET /metrics, \(endpoint)") }

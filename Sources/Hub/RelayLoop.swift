@@ -116,7 +116,11 @@ final class RelayLoop: @unchecked Sendable {
     private func announceEnd() {
         let seconds = UInt8(clamping: Int(settings.drain.seconds.rounded(.up)))
         for (frame, link) in exchange.withServer({ $0.drain(within: seconds) }) {
-            if link.isStream { exchange.port(link.stream)?.deliver(control: frame) } else { reply(frame, link.endpoint) }
+            if link.isStream {
+                exchange.port(link.stream)?.deliver(control: frame)
+            } else {
+                reply(frame, link.endpoint)
+            }
         }
         flushReplies()
     }
@@ -196,7 +200,9 @@ final class RelayLoop: @unchecked Sendable {
     private func nextRun(_ now: MonotonicTime) -> Run? {
         guard let limit = settings.pace else { return runs.popFirst(now: now) }
         // Whoever sends the last of the tokens may owe for one run: 64 KB at most.
-        guard !runs.queue.isEmpty, pace.take(1, limit: limit, now: now), let run = runs.popFirst(now: now) else { return nil }
+        guard !runs.queue.isEmpty, pace.take(1, limit: limit, now: now), let run = runs.popFirst(now: now) else {
+            return nil
+        }
         _ = pace.takeAhead(UInt64(run.length), limit: limit, now: now)
         return run
     }

@@ -82,7 +82,9 @@ final class RelayStreamHandler: ChannelInboundHandler {
             if frame.fin { handle(&message, context) }
         case .ping:
             guard pingBucket.take(1, limit: Self.webSocketPings, now: clock().0) else { return }
-            write(.pong, MessageMask.apply(key, to: frame.data, headroom: Self.headroom, context.channel.allocator), context)
+            write(
+                .pong, MessageMask.apply(key, to: frame.data, headroom: Self.headroom, context.channel.allocator),
+                context)
             context.flush()
         case .pong: break
         case .connectionClose: close(.normalClosure, context)

@@ -44,7 +44,8 @@ struct WebPort: Sendable {
         let upgrader = NIOWebSocketServerUpgrader(
             maxFrameSize: StreamFrames.maximumMessage, automaticErrorHandling: false,
             shouldUpgrade: { channel, head in
-                let isWanted = RelayUpgrade.isRequested(by: head) && exchange.unregisteredStreams < Self.unregisteredLimit
+                let isWanted =
+                    RelayUpgrade.isRequested(by: head) && exchange.unregisteredStreams < Self.unregisteredLimit
                 let headers: HTTPHeaders? = isWanted ? ["Sec-WebSocket-Protocol": RelayUpgrade.subprotocol] : nil
                 return channel.eventLoop.makeSucceededFuture(headers)
             },

@@ -112,7 +112,9 @@ extension RelayServer {
     private mutating func accept(_ proof: Proof, epoch: UInt8, _ source: RelayLink) -> Action {
         let lifetime = UInt16(clamping: Int(configuration.registrationLifetime.seconds))
         return reply(
-            Accepted(agent: proof.agent, epoch: epoch, nonce: proof.nonce, observed: source.endpoint, lifetime: lifetime).bytes)
+            Accepted(
+                agent: proof.agent, epoch: epoch, nonce: proof.nonce, observed: source.endpoint, lifetime: lifetime
+            ).bytes)
     }
 
     /// 1…255, another for each registration in a row.

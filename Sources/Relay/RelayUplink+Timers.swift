@@ -7,7 +7,9 @@ extension RelayUplink {
         pollSilence(now: now, using: &random)
         pollTrial(now: now)
         if isUDPSpeaking {
-            while let step = udp.poll(now: now, using: &random) { handle(step, .udp, attempt: nil, now: now, using: &random) }
+            while let step = udp.poll(now: now, using: &random) {
+                handle(step, .udp, attempt: nil, now: now, using: &random)
+            }
         }
         for index in streams.indices.reversed() where index < streams.count {
             if !streams[index].isOpen {
@@ -35,7 +37,8 @@ extension RelayUplink {
     ) {
         lastAttempt &+= 1
         var client = RelayClient(
-            relay: endpoint, relayID: relayID, identity: identity, credential: credential, configuration.client, now: now)
+            relay: endpoint, relayID: relayID, identity: identity, credential: credential, configuration.client,
+            now: now)
         let hello = client.greet(now: now, using: &random)
         streams.append(
             Stream(

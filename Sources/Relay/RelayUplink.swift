@@ -127,7 +127,8 @@ package struct RelayUplink: Sendable {
         self.credential = credential
         self.configuration = configuration
         udp = RelayClient(
-            relay: endpoint, relayID: relayID, identity: identity, credential: credential, configuration.client, now: now)
+            relay: endpoint, relayID: relayID, identity: identity, credential: credential, configuration.client,
+            now: now)
         race(blocked: blocked, now: now)
     }
 

@@ -56,7 +56,9 @@ final class ClientStreamHandler: ChannelInboundHandler {
     /// What comes is no WebSocket, or TLS has failed: either way nothing that follows can be trusted.
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
-    private func reply(_ opcode: WebSocketOpcode, _ frame: WebSocketFrame, _ context: ChannelHandlerContext) -> ByteBuffer {
+    private func reply(_ opcode: WebSocketOpcode, _ frame: WebSocketFrame, _ context: ChannelHandlerContext)
+        -> ByteBuffer
+    {
         ClientFrame.encode(opcode, frame.data, context.channel.allocator)
     }
 }

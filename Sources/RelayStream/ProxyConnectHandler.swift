@@ -42,7 +42,8 @@ final class ProxyConnectHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard let status = Self.status(answer) else { return fail(.notAProxy(proxy.address), context) }
         guard (200..<300).contains(status) else {
             return fail(
-                status == 407 ? .proxyCredentials(proxy.address) : .proxyRefused(proxy.address, status: status), context)
+                status == 407 ? .proxyCredentials(proxy.address) : .proxyRefused(proxy.address, status: status), context
+            )
         }
         isDone = true
         answer.moveReaderIndex(forwardBy: end)

@@ -74,7 +74,8 @@ package struct RelayStreamConnector: Sendable {
             case .failure(let error):
                 let reason = Self.reason(error)
                 attempt.fail(
-                    proxy.map { .proxyUnreachable($0.address, reason: reason) } ?? .unreachable(address, reason: reason))
+                    proxy.map { .proxyUnreachable($0.address, reason: reason) } ?? .unreachable(address, reason: reason)
+                )
             }
         }
         return attempt

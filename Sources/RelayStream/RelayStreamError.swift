@@ -28,7 +28,8 @@ extension RelayStreamError: CustomStringConvertible {
             "relay \(address): HTTP status \(status) instead of an upgrade; route \(RelayUpgrade.path) to the relay there"
         case .proxyUnreachable(let address, let reason): "proxy \(address): \(reason)"
         case .proxyCredentials(let address): "proxy \(address): it wants credentials, as http://USER:PASSWORD@HOST:PORT"
-        case .proxyRefused(let address, let status): "proxy \(address): status \(status) to CONNECT; allow the relay there"
+        case .proxyRefused(let address, let status):
+            "proxy \(address): status \(status) to CONNECT; allow the relay there"
         case .notAProxy(let address): "proxy \(address): its answer is not HTTP"
         case .malformedProxy: "HTTPS_PROXY: http://[USER:PASSWORD@]HOST:PORT is needed"
         case .timeout(let address): "relay \(address): no answer in time"

@@ -77,7 +77,7 @@ struct Peering: ~Copyable {
     init(
         identity: Identity, verifier: RecordVerifier, meshRanges: [IPPrefix], ownAddresses: [IPAddress],
         staticKey: consuming SecretKey, epoch: UInt32, relays: [RelayLink], stunServers: [Endpoint], hasIPv6: Bool,
-        maximumPacket: Int,        events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
+        maximumPacket: Int, events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
     ) {
         self.identity = identity
         self.verifier = verifier

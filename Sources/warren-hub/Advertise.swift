@@ -42,7 +42,8 @@ struct Places: ParsableArguments {
         for text in relay {
             guard let relay = HubConfiguration.AdvertisedRelay(text) else {
                 throw .option(
-                    "--relay \(text): IP:PORT is needed, or ID@IP:PORT,HOST:PORT,PIN for another's, as that one prints it")
+                    "--relay \(text): IP:PORT is needed, or ID@IP:PORT,HOST:PORT,PIN for another's, as that one prints it"
+                )
             }
             relays.append(relay)
         }

@@ -10,7 +10,8 @@ import Sodium
 struct Relay: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Serve as a relay alone until SIGTERM.",
-        discussion: "The first start makes the folder, with keys of its own. The line that it prints is for `warren-hub "
+        discussion:
+            "The first start makes the folder, with keys of its own. The line that it prints is for `warren-hub "
             + "advertise` at the mesh's authority, which tells agents of it.")
 
     @OptionGroup var folder: FolderOption
@@ -33,7 +34,9 @@ struct Relay: AsyncParsableCommand {
     func run(until shutdown: ShutdownSignal) async throws {
         try Libsodium.initialize()
         let key = try key(authorityKey, "--authority-key")
-        guard let endpoint = Endpoint(udp), endpoint.port > 0 else { throw HubError.option("--udp \(udp): IP:PORT is needed") }
+        guard let endpoint = Endpoint(udp), endpoint.port > 0 else {
+            throw HubError.option("--udp \(udp): IP:PORT is needed")
+        }
         guard let address = HubAddress(tls) else { throw HubError.option("--tls \(tls): HOST:PORT is needed") }
         var options = HubFolder.Options(
             mesh: mesh, ranges: [], address: address, relays: [.init(id: nil, endpoint: endpoint)])

@@ -48,7 +48,9 @@ struct Serve: AsyncParsableCommand {
 
 /// What a relay may be told, wherever it runs.
 struct RelayOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("A port without TLS for relay streams, behind an ingress that ends TLS.", valueName: "ip:port"))
+    @Option(
+        help: ArgumentHelp(
+            "A port without TLS for relay streams, behind an ingress that ends TLS.", valueName: "ip:port"))
     var webListen: String?
     @Option(help: ArgumentHelp("A port for metrics and health, not for agents.", valueName: "ip:port"))
     var metricsListen: String?

@@ -8,7 +8,9 @@ struct WarrenHub: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "warren-hub",
         abstract: "The rendezvous server of a Warren mesh: authority, directory, relay and STUN.",
-        subcommands: [Init.self, Advertise.self, Serve.self, Relay.self, Token.self, Leases.self, Release.self, Health.self])
+        subcommands: [
+            Init.self, Advertise.self, Serve.self, Relay.self, Token.self, Leases.self, Release.self, Health.self,
+        ])
 
     /// Parses and runs.
     ///

@@ -21,7 +21,9 @@ import Timing
                 let (first, second) = (try StreamMember(hub), try StreamMember(hub))
                 try await first.register(hub.connector(port), on: Self.loop)
                 try await second.register(hub.connector(port), on: Self.loop)
-                for number in 0..<50 as Range<UInt8> { first.send(to: second.id, [UInt8](repeating: number, count: 1400)) }
+                for number in 0..<50 as Range<UInt8> {
+                    first.send(to: second.id, [UInt8](repeating: number, count: 1400))
+                }
                 try await eventually { second.inbox.count == 50 }
                 #expect(second.inbox.map(\.payload) == (0..<50).map { [UInt8](repeating: $0, count: 1400) })
                 #expect(second.inbox.allSatisfy { $0.source == first.id })
@@ -144,7 +146,9 @@ import Timing
         #expect(
             HTTPProxy(url: "http://Aladdin:open%20sesame@p:1")?.authorization == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
         #expect(HTTPProxy(url: "http://only-user@p:1")?.authorization == "Basic b25seS11c2VyOg==")
-        for wrong in ["", "https://p:1", "socks5://p:1", "http://", "http://p:0", "http://a%3Ab:c@p:1", "http://%zz@p:1"] {
+        for wrong in [
+            "", "https://p:1", "socks5://p:1", "http://", "http://p:0", "http://a%3Ab:c@p:1", "http://%zz@p:1",
+        ] {
             #expect(HTTPProxy(url: wrong) == nil, "\(wrong)")
         }
     }

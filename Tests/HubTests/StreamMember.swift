@@ -77,7 +77,8 @@ final class StreamMember: Sendable {
     var connection: RelayStreamConnection? { state.withLock { $0.connection } }
 
     /// Opens the stream; the registration goes on by itself.
-    func open(_ connector: RelayStreamConnector, on loop: any EventLoop, from local: SocketAddress? = nil) async throws {
+    func open(_ connector: RelayStreamConnector, on loop: any EventLoop, from local: SocketAddress? = nil) async throws
+    {
         let hello = state.withLock { state in
             var random = SecureRandom()
             return state.client.greet(now: .now(), using: &random)

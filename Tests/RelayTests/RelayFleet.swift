@@ -70,7 +70,8 @@ final class RelayFleet {
         }
         homes = RelayHomes(
             targets, identity: member.identity,
-            credential: mesh.credential(for: member.key.publicKey, expiry: 1_700_100_000), blocked: known, configuration,
+            credential: mesh.credential(for: member.key.publicKey, expiry: 1_700_100_000), blocked: known,
+            configuration,
             now: now)
         for index in 0..<relays { servers.append(try server(index)) }
         schedule(.seconds(1), .tick)
@@ -110,7 +111,8 @@ final class RelayFleet {
                 return condition(self)
             }
             now = max(now, next)
-            if let index = queue.indices.min(by: { (queue[$0].at, queue[$0].serial) < (queue[$1].at, queue[$1].serial) }),
+            if let index = queue.indices.min(by: { (queue[$0].at, queue[$0].serial) < (queue[$1].at, queue[$1].serial) }
+            ),
                 queue[index].at <= now
             {
                 handle(queue.remove(at: index).event)

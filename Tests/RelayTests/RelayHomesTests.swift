@@ -57,7 +57,8 @@ import Timing
             // The last answers are still on their way when the relay ends: half a round trip more. The test looks every 5 ms.
             #expect(taken <= delay * 3 + .milliseconds(260), "seed \(seed): \(taken.milliseconds) ms")
             #expect(fleet.homes.homes.first == 1)
-            slowest = max(slowest, Interval(nanoseconds: taken.nanoseconds - min(taken.nanoseconds, delay.nanoseconds * 3)))
+            slowest = max(
+                slowest, Interval(nanoseconds: taken.nanoseconds - min(taken.nanoseconds, delay.nanoseconds * 3)))
         }
         print("homes: slowest failover of 1,000, beyond the round trip: \(slowest.milliseconds) ms; seeds 1…1000")
     }
@@ -127,7 +128,9 @@ import Timing
         }
     }
 
-    @Test func `a peer is reached at its home, else at its second, and that relay's uplink comes and goes with use`() throws {
+    @Test func `a peer is reached at its home, else at its second, and that relay's uplink comes and goes with use`()
+        throws
+    {
         let fleet = try settled(6)
         #expect(fleet.homes.route(to: [2, 1], now: fleet.now) == 1)
         #expect(try fleet.run(.seconds(1), until: { $0.homes.isUsable(2) }))

@@ -7,7 +7,8 @@ import Timing
 /// One relay, its transports raced; round trip 40 ms.
 @Suite struct RelayUplinkTests {
     private func fleet(
-        _ seed: UInt64 = 1, delay: Interval = .milliseconds(20), transports: Set<RelayTransport> = [.udp, .tls, .proxy],
+        _ seed: UInt64 = 1, delay: Interval = .milliseconds(20),
+        transports: Set<RelayTransport> = [.udp, .tls, .proxy],
         blocked: Set<RelayTransport> = [], known: Set<RelayTransport> = []
     ) throws -> RelayFleet {
         try RelayFleet(seed: seed, relays: 1, delay: delay, transports: transports, blocked: blocked, known: known)
@@ -29,19 +30,21 @@ import Timing
         #expect(fleet.opens.isEmpty)
     }
 
-    @Test(arguments: [
-        ([RelayTransport.udp], [], RelayTransport.tls, 310 as UInt64),
-        ([.udp], [.udp], .tls, 160),
-        ([.udp, .tls], [], .proxy, 500),
-        ([.udp, .tls], [.udp], .proxy, 350),
-        ([.udp, .tls], [.udp, .tls], .proxy, 200),
-    ] as [([RelayTransport], [RelayTransport], RelayTransport, UInt64)])
+    @Test(
+        arguments: [
+            ([RelayTransport.udp], [], RelayTransport.tls, 310 as UInt64),
+            ([.udp], [.udp], .tls, 160),
+            ([.udp, .tls], [], .proxy, 500),
+            ([.udp, .tls], [.udp], .proxy, 350),
+            ([.udp, .tls], [.udp, .tls], .proxy, 200),
+        ] as [([RelayTransport], [RelayTransport], RelayTransport, UInt64)])
     func `what is blocked costs its head start, or nothing where it is known`(
         blocked: [RelayTransport], known: [RelayTransport], expected: RelayTransport, milliseconds: UInt64
     ) throws {
         let fleet = try fleet(blocked: Set(blocked), known: Set(known))
         let result = try #require(try up(fleet))
-        print("uplink: \(blocked) blocked, \(known) known: \(result.transport) up after \(result.after.milliseconds) ms")
+        print(
+            "uplink: \(blocked) blocked, \(known) known: \(result.transport) up after \(result.after.milliseconds) ms")
         #expect(result.transport == expected && result.after == .milliseconds(milliseconds))
     }
 
@@ -118,7 +121,8 @@ import Timing
             try fleet.run(.seconds(5))
             #expect(fleet.homes.isUsable(0) == false || seed % 2 == 1)
             fleet.servers[0] = try fleet.server(0)
-            #expect(try fleet.run(.seconds(60), until: { $0.servers[0]?.server.clientCount == 1 && $0.homes.isUsable(0) }))
+            #expect(
+                try fleet.run(.seconds(60), until: { $0.servers[0]?.server.clientCount == 1 && $0.homes.isUsable(0) }))
         }
     }
 }
