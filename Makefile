@@ -56,6 +56,11 @@ test: root deps
 	if [ $$status = 0 ]; then echo "make test: all passed"; else echo "make test: FAILED, see above" >&2; fi
 	exit $$status
 
+## test-sodium: the sidecar with libsodium and libmnl alone, on what is built; needs root
+test-sodium: root build
+	@$(toolchain)
+	.ci/test-sodium "$$swift" $(CONFIGURATION)
+
 ## test-core: the fast loop: debug, without package dependencies (FILTER=Suite narrows it)
 test-core: deps
 	@$(toolchain)
@@ -108,4 +113,4 @@ clean:
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean natlab build test test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help
+.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help
