@@ -128,7 +128,8 @@ let full: [Target] = [
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [
-            "Lab", "warrend", "warren-hub", "WireGuard", "Noise", "Gather", "PortMapping", "STUN", "Sodium",
+            "Lab", "Control", "warrend", "warren-hub", "warren", "WireGuard", "Noise", "Gather", "PortMapping", "STUN",
+            "Sodium",
             "Transport",
             "Linux", "Addressing", "Timing",
         ],
