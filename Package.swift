@@ -173,8 +173,8 @@ let full: [Target] = [
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [
-            "Lab", "WireGuard", "Noise", "Gather", "PortMapping", "STUN", "Sodium", "Transport", "Linux", "Addressing",
-            "Timing",
+            "Lab", "Control", "WireGuard", "Noise", "Gather", "PortMapping", "STUN", "Sodium", "Transport", "Linux",
+            "Addressing", "Timing",
         ],
         path: "Tests/InteroperabilityTests", swiftSettings: house),
 ]

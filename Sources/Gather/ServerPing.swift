@@ -34,6 +34,7 @@ package enum ServerPing {
                 case .failed(let server, _): failed.insert(server)
                 }
             }
+            if answers.count + failed.count >= Set(servers).count { break }
             for event in try epoll.wait(timeout: client.nextTimer.since(.now())) {
                 for _ in 0..<64 {
                     guard

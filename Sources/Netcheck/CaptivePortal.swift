@@ -1,3 +1,4 @@
+import Addressing
 import Membership
 import PortMapping
 import Timing
@@ -7,8 +8,17 @@ import Timing
 /// Asked are an address that is nobody's (RFC 5737), the hub's TLS port in the clear, and the hub's port 80. Each is one
 /// connection and one request.
 enum CaptivePortal {
-    /// In TEST-NET-1, which is never assigned: a packet to it is dropped by the first router that knows that.
-    static let nobody = "192.0.2.1"
+    /// In the networks for documentation, which are never assigned: a packet there is dropped by the first router that
+    /// knows that.
+    private static let nobodys = [IPv4Address(192, 0, 2, 1), IPv4Address(198, 51, 100, 1), IPv4Address(203, 0, 113, 1)]
+
+    /// The first of them whose network nobody here uses all the same.
+    static func nobody(besides known: [IPAddress]) -> IPv4Address? {
+        nobodys.first { address in
+            guard let network = IPPrefix(.v4(address), length: 24) else { return false }
+            return !known.contains(where: network.contains)
+        }
+    }
 
     struct Target: Sendable {
         var address: HubAddress
@@ -16,9 +26,10 @@ enum CaptivePortal {
         var isNobodys: Bool
     }
 
-    static func targets(hub: HubAddress?) -> [Target] {
-        var targets = [HubAddress(host: nobody, port: 80)].compactMap { $0 }.map {
-            Target(address: $0, isNobodys: true)
+    static func targets(hub: HubAddress?, known: [IPAddress]) -> [Target] {
+        var targets: [Target] = []
+        if let nobody = nobody(besides: known), let address = HubAddress(host: nobody.description, port: 80) {
+            targets.append(Target(address: address, isNobodys: true))
         }
         if let hub {
             targets.append(Target(address: hub, isNobodys: false))
@@ -56,9 +67,11 @@ enum CaptivePortal {
     }
 
     /// The evidence of the first target that has some.
-    static func find(hub: HubAddress?) async -> String? {
+    ///
+    /// - Parameter known: addresses that are in use, whatever network they are of.
+    static func find(hub: HubAddress?, known: [IPAddress]) async -> String? {
         await withTaskGroup(of: String?.self) { group in
-            for target in targets(hub: hub) {
+            for target in targets(hub: hub, known: known) {
                 group.addTask {
                     var probe = StreamProbe(
                         target.address, pin: nil, request: StreamProbe.get("/", host: target.address.host))

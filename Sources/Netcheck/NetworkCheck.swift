@@ -26,10 +26,6 @@ package struct NetworkCheck: Sendable {
     /// What is known beside what the hub says.
     package var places: MeshPlaces
     package var proxy: ProxyAddress?
-    /// Whether to look for port mapping, and for a captive portal by addresses that are not the mesh's.
-    package var asksGateway = true
-    package var asksNobody = true
-
     private static let gatewayTime = Interval.milliseconds(4200)
     /// For the hub, and then again for relays that it names.
     private static let streamTime = Interval.milliseconds(2300)
@@ -50,7 +46,10 @@ package struct NetworkCheck: Sendable {
         report.proxy = proxy?.address.description
 
         async let mappings = portMapping(gateway)
-        async let portal = asksNobody ? CaptivePortal.find(hub: hub?.address) : nil
+        let known =
+            own + (gateway.map { [.v4($0.gateway)] } ?? []) + places.servers.map(\.address)
+            + (hub.flatMap { IPAddress($0.address.host) }.map { [$0] } ?? [])
+        async let portal = CaptivePortal.find(hub: hub?.address, known: known)
         let hub = await reachHub()
         report.hub = hub.report
         let places = hub.places
@@ -110,7 +109,7 @@ package struct NetworkCheck: Sendable {
     }
 
     private func portMapping(_ gateway: DefaultGateway?) async -> [PortMappingReport] {
-        guard asksGateway, let gateway else { return [] }
+        guard let gateway else { return [] }
         let findings = await onThread {
             try GatewaySession(gateway, internalPort: 9, .discover).discover(within: Self.gatewayTime)
         }

@@ -122,6 +122,47 @@ extension Interoperability {
     }
 }
 
+/// A hub in the bench's outside, with relay, and STUN at two addresses.
+struct BenchHub {
+    static let control = "\(NATBench.first):7443"
+    static let relay = "\(NATBench.first):\(Server.relayPort)"
+
+    let folder: String
+    /// As people copy it from `warren-hub advertise`.
+    let pin: String
+    private let program: String
+    private let environment: [String: String]
+
+    init(_ bench: NATBench) throws {
+        let programs = try Programs.folder()
+        (folder, program) = (bench.sandbox.path("hub"), "\(programs)/warren-hub")
+        environment = Image.environment(folder: programs)
+        let output = try bench.outside.result(
+            of: [
+                program, "init", "--dir", folder, "--mesh", "demo", "--prefix", "fd77:6172:7265::/48", "--address",
+                Self.control, "--relay", Self.relay, "--stun", "\(NATBench.first):3478",
+            ], environment: environment)
+        let line = output.standardOutput.split(separator: "\n").first { $0.contains("TLS pin") }
+        guard let pin = line?.split(separator: " ").last else { throw LabError.unexpected(output.text) }
+        self.pin = String(pin)
+    }
+
+    func start(_ bench: NATBench) throws -> ChildProcess {
+        try bench.outside.spawn(
+            [
+                program, "serve", "--dir", folder, "--listen", "0.0.0.0:7443", "--relay-listen",
+                "0.0.0.0:\(Server.relayPort)", "--stun-listen", "\(NATBench.first):3478", "--stun-listen",
+                "\(NATBench.second):3479",
+            ], environment: environment)
+    }
+
+    func token(_ bench: NATBench) throws -> String {
+        let output = try bench.outside.result(
+            of: [program, "token", "create", "--dir", folder], environment: environment)
+        return output.standardOutput
+    }
+}
+
 /// A STUN server at the bench's two addresses and ports 3478 and 3479.
 enum Server: String {
     case coturn, hub
@@ -138,20 +179,7 @@ enum Server: String {
                 "--pidfile", bench.sandbox.path("turn.pid"), "--userdb", bench.sandbox.path("turn.db"),
             ])
         case .hub:
-            let folder = bench.sandbox.path("hub")
-            let program = "\(try Programs.folder())/warren-hub"
-            let environment = Image.environment(folder: try Programs.folder())
-            _ = try bench.outside.result(
-                of: [
-                    program, "init", "--dir", folder, "--mesh", "demo", "--prefix", "fd77:6172:7265::/48", "--address",
-                    "\(NATBench.first):7443", "--relay", "\(NATBench.first):\(Self.relayPort)",
-                ], environment: environment)
-            process = try bench.outside.spawn(
-                [
-                    program, "serve", "--dir", folder, "--listen", "0.0.0.0:7443", "--relay-listen",
-                    "0.0.0.0:\(Self.relayPort)", "--stun-listen", "\(NATBench.first):3478", "--stun-listen",
-                    "\(NATBench.second):3479",
-                ], environment: environment)
+            process = try BenchHub(bench).start(bench)
         }
         try waitUntil("\(rawValue) serves STUN", timeout: 10) {
             guard process.isRunning else { throw LabError.ended(rawValue, text: process.standardError) }

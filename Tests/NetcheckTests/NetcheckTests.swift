@@ -44,6 +44,13 @@ import Timing
         #expect(try evidence("HTTP/1.1 511 x\r\n\r\n", nobody: false) != nil)
     }
 
+    @Test func `nobody is asked for only where nobody is`() {
+        #expect(CaptivePortal.nobody(besides: []) == IPv4Address(192, 0, 2, 1))
+        #expect(CaptivePortal.nobody(besides: [.v4(IPv4Address(192, 0, 2, 77))]) == IPv4Address(198, 51, 100, 1))
+        let all = ["192.0.2.9", "198.51.100.9", "203.0.113.9"].compactMap { IPAddress($0) }
+        #expect(CaptivePortal.nobody(besides: all) == nil)
+    }
+
     @Test func `what a portal says is fit for a terminal`() throws {
         let evil = try evidence("HTTP/1.1 302 x\r\nLocation: http://a/\u{1b}[2J\u{202e}b\r\n\r\n", nobody: true)
         #expect(evil == "http://a/[2Jb")
