@@ -49,7 +49,7 @@ struct Flock: AsyncParsableCommand {
         let state = watch.state
         let times = state.times.compactMap { $0 }.sorted()
         let at = { (share: Double) in times.isEmpty ? -1 : times[min(times.count - 1, Int(Double(times.count) * share))] }
-        let opens = members.reduce(0) { $0 + $1.opens }
+        let opens = members.reduce(0) { $0 + $1.opens.load(ordering: .relaxed) }
         say(
             "{\"clients\": \(clients), \"moved\": \(state.moved), \"all\": \(isDone), \"p50\": \(at(0.5)), "
                 + "\"p99\": \(at(0.99)), \"max\": \(at(1)), \"attempts\": \(opens)}")
