@@ -1,49 +1,52 @@
 import Addressing
-import NIOCore
-import Relay
-import RelayStream
+package import NIOCore
+package import Relay
 import Sodium
 import Synchronization
 import Timing
 
-/// One member of a flock: its homes, on streams of one event loop, as a sidecar whose UDP is blocked keeps them. All of it
-/// runs on the loop.
-final class FlockMember: @unchecked Sendable {
+/// An agent's homes on streams alone, driven by one event loop: what an agent is at relays without a UDP socket.
+package final class StreamAgent: @unchecked Sendable {
     // Safe: the variables are touched on `loop` alone.
     private let loop: any EventLoop
-    private let changed: @Sendable (_ home: Int?) -> Void
+    private let changed: @Sendable (_ homes: [Int]) -> Void
     private var homes: RelayHomes
     private var streams: RelayStreams?
+    private var keys: Set<RelayStreams.Key> = []
     private var random = SecureRandom()
     private var timer: Scheduled<Void>?
     private var timerAt = MonotonicTime.never
-    /// Connections that were begun; any thread.
-    let opens = Atomic(0)
+    private let opens = Atomic(0)
 
     /// - Parameters:
-    ///   - source: the address to connect from: the members of a flock share a few, as behind NATs.
-    ///   - changed: the home that it has now.
-    init(
-        _ member: (identity: RelayClient.Identity, credential: [UInt8]), relays: [RelayArgument],
-        connectors: [RelayStreamConnector], warm: Int, from source: SocketAddress?, on loop: any EventLoop,
-        changed: @escaping @Sendable (_ home: Int?) -> Void
+    ///   - relays: at the same index as in `connectors`.
+    ///   - source: the address to connect from, for a host that has several.
+    ///   - changed: its homes as they are now, best first.
+    package init(
+        _ relays: [RelayHomes.Target], connectors: [RelayStreams.Connectors], identity: RelayClient.Identity,
+        credential: [UInt8], _ configuration: RelayHomes.Configuration = .init(), from source: SocketAddress? = nil,
+        on loop: any EventLoop, changed: @escaping @Sendable (_ homes: [Int]) -> Void
     ) {
         self.loop = loop
         self.changed = changed
-        var configuration = RelayHomes.Configuration()
-        configuration.warm = warm
-        // All are to begin at the first, however long a machine takes that has both ends of 5,000 handshakes.
-        configuration.grace = .seconds(20)
-        configuration.preference = .seconds(20)
         homes = RelayHomes(
-            relays.map { .init(id: $0.id, endpoint: $0.udp, transports: [.tls]) }, identity: member.identity,
-            credential: member.credential, configuration, now: .now())
-        streams = RelayStreams(connectors.map { .init(tls: $0) }, on: loop, from: source) { [weak self] event in
-            self?.happened(event)
-        }
+            relays, identity: identity, credential: credential, configuration, now: .now())
+        streams = RelayStreams(connectors, on: loop, from: source) { [weak self] event in self?.happened(event) }
     }
 
-    func start() { loop.execute { self.turn() } }
+    /// Connections that were begun; from any thread.
+    package var connectionsBegun: Int { opens.load(ordering: .relaxed) }
+
+    package func start() { loop.execute { self.turn() } }
+
+    /// Leaves all relays.
+    package func stop() {
+        loop.execute {
+            self.timer?.cancel()
+            for key in self.keys { self.streams?.close(key) }
+            self.streams = nil
+        }
+    }
 
     private func turn() {
         homes.poll(now: .now(), using: &random)
@@ -72,15 +75,19 @@ final class FlockMember: @unchecked Sendable {
             case .sendFrame(let frame, let attempt): streams?.send(frame: frame, on: .init(relay: relay, attempt: attempt))
             case .open(let transport, let attempt, let hello):
                 opens.add(1, ordering: .relaxed)
+                keys.insert(.init(relay: relay, attempt: attempt))
                 streams?.open(.init(relay: relay, attempt: attempt), by: transport, hello)
-            case .close(let attempt): streams?.close(.init(relay: relay, attempt: attempt))
+            case .close(let attempt):
+                keys.remove(.init(relay: relay, attempt: attempt))
+                streams?.close(.init(relay: relay, attempt: attempt))
             }
         }
-        for event in homes.takeEvents() { if case .homes(let now) = event { changed(now.first) } }
+        for event in homes.takeEvents() { if case .homes(let now) = event { changed(now) } }
         schedule()
     }
 
     private func schedule() {
+        guard streams != nil else { return }
         let next = homes.nextTimer
         guard next != timerAt || timer == nil else { return }
         timer?.cancel()
