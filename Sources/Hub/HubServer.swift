@@ -140,6 +140,10 @@ package final class HubServer: Sendable {
         logger.info("health: on, GET /healthz, TLS \(listen)")
     }
 
+    /// Agents that are registered at the relay, and streams that are open; 0 without the role.
+    package var registeredAgents: Int { relay?.loop.exchange.withServer { $0.clientCount } ?? 0 }
+    package var openStreams: Int { relay?.loop.exchange.openStreams ?? 0 }
+
     /// Serves until the task is cancelled, and then closes all connections.
     package func run() async throws(HubError) {
         do {

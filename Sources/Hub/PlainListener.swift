@@ -29,6 +29,7 @@ struct PlainListener: Sendable {
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .childChannelOption(.writeBufferWaterMark, value: TLSListener.watermark)
+                .childChannelOption(TLSListener.unsentLimit, value: TLSListener.unsentBytes)
                 .childChannelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
                         try TLSListener.admit(channel, limits)

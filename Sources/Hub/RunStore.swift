@@ -7,8 +7,8 @@ import Transport
 /// Datagrams of one sender to one receiver that lie one behind the other in a buffer, all of `segmentSize` bytes but the last,
 /// which may be shorter.
 struct Run: Sendable {
-    let buffer: UInt32
-    let offset: Int
+    var buffer: UInt32
+    var offset: Int
     var length: Int
     let segmentSize: Int
     var segments: Int
@@ -31,18 +31,24 @@ struct RunStore: ~Copyable {
 
     /// 48 MB of address space, of which the kernel gives what is filled.
     private static let buffers = 768
-    /// What a message costs beside its bytes, in bytes: system calls are not free, and neither are buffers.
-    private static let messageCost = 4096
-    private static let segmentCost = 64
+    /// What a run weighs beside its bytes.
+    private static let runWeight = 512
+    /// Headers of UDP and IP.
+    private static let segmentCost = 48
     private static let maximumSegments = 64
     /// Buffers that receiving always finds: else the kernel would choose what is lost.
     private static let reserve = 64
+    /// Where fewer are free, short runs are packed, many to a buffer: what waits long must not take 64 KB for a datagram.
+    private static let scarcity = buffers - 128
+    private static let packingLimit = 16 << 10
 
     var pool: PacketPool
     var queue: FairQueue<Run>
     var sending = BorrowedSendBatch(messages: 64)
     /// The runs in `sending`, in order.
     private var sent: [Run] = []
+    /// The buffer that short runs are packed into, and how far it is filled.
+    private var packing: (buffer: UInt32, used: Int)?
     /// How many runs lie in each buffer, and holds.
     private var holds = [UInt16](repeating: 0, count: buffers)
 
@@ -83,12 +89,31 @@ struct RunStore: ~Copyable {
 
     /// Queues the run that was collected, if any.
     mutating func close(_ collector: inout Collector, now: MonotonicTime) {
-        guard let run = collector.run else { return }
+        guard var run = collector.run else { return }
         collector.run = nil
+        if run.length <= Self.packingLimit, pool.available < Self.scarcity { pack(&run) }
         holds[Int(run.buffer)] += 1
-        let cost = run.length + run.segments * Self.segmentCost + Self.messageCost
-        queue.append(run, cost: cost, flow: run.flow, now: now)
+        let cost = run.length + run.segments * Self.segmentCost
+        queue.append(run, cost: cost, weight: cost + Self.runWeight, flow: run.flow, now: now)
         for dropped in queue.takeDropped() { release(dropped) }
+    }
+
+    private mutating func pack(_ run: inout Run) {
+        if let last = packing, last.used + run.length > PooledReceiveBatch.bufferSize {
+            packing = nil
+            release(last.buffer)
+        }
+        if packing == nil, let buffer = pool.take() {
+            hold(buffer)
+            packing = (buffer, 0)
+        }
+        guard let (buffer, used) = packing else { return }
+        let memory = unsafe pool.bytes(buffer)
+        let target = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[used..<(used + run.length)])
+        unsafe target.copyMemory(from: UnsafeRawBufferPointer(bytes(run)))
+        packing = (buffer, used + run.length)
+        run.buffer = buffer
+        run.offset = used
     }
 
     /// Queues what a stream sends to a UDP endpoint, copied into a buffer without the lengths.

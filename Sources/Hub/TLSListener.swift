@@ -22,6 +22,9 @@ struct TLSListener: Sendable {
     static let backlog: CInt = 4096
     /// What a connection may have under way before its writers wait.
     static let watermark = ChannelOptions.Types.WriteBufferWaterMark(low: 64 << 10, high: 256 << 10)
+    /// What the kernel takes beyond what TCP may send now (TCP_NOTSENT_LOWAT): the rest waits in a stream's fair queue.
+    static let unsentLimit = ChannelOptions.Types.SocketOption(level: .tcp, name: .init(rawValue: 25))
+    static let unsentBytes = 128 << 10
 
     private let context: NIOSSLContext
     private let limits: ConnectionLimits
@@ -59,6 +62,7 @@ struct TLSListener: Sendable {
                 }
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .childChannelOption(.writeBufferWaterMark, value: Self.watermark)
+                .childChannelOption(Self.unsentLimit, value: Self.unsentBytes)
                 .bind(host: host, port: Int(port)) { channel in
                     channel.eventLoop.makeCompletedFuture { try configure(channel) }
                 }

@@ -6,11 +6,13 @@ package import Timing
 /// A flow is a small number. Its elements stay in order; beyond its limit its oldest are dropped, beyond the limit of all
 /// those of the longest flow, and what has waited too long while more waits behind it: a sender that is faster than its
 /// share loses its own packets, and hears of it soonest. The caller takes what was dropped with `takeDropped`. Costs are
-/// bytes. Not safe for concurrent use.
+/// bytes, by which shares are equal; weights are what waiting takes (memory), by which limits hold. Not safe for concurrent
+/// use.
 package struct FairQueue<Element> {
     package struct Configuration: Sendable {
         /// What a flow may send in each round.
         package var quantum = 32 << 10
+        /// Weights.
         package var flowLimit = 4 << 20
         package var totalLimit = 16 << 20
         /// How long an element may wait, unless it is all that its flow has.
@@ -20,8 +22,8 @@ package struct FairQueue<Element> {
     }
 
     private struct Flow {
-        var elements = FIFO<(element: Element, cost: Int, arrived: MonotonicTime)>()
-        var cost = 0
+        var elements = FIFO<(element: Element, cost: Int, weight: Int, arrived: MonotonicTime)>()
+        var weight = 0
         var deficit = 0
         var isListed = false
     }
@@ -34,7 +36,7 @@ package struct FairQueue<Element> {
     private var dropped: [Element] = []
 
     /// Of all that waits.
-    package private(set) var cost = 0
+    package private(set) var weight = 0
     package private(set) var count = 0
     package private(set) var drops: UInt64 = 0
 
@@ -42,21 +44,24 @@ package struct FairQueue<Element> {
 
     package var isEmpty: Bool { count == 0 }
 
-    package mutating func append(_ element: Element, cost: Int, flow: Int, now: MonotonicTime) {
+    package mutating func append(
+        _ element: Element, cost: Int, weight: Int? = nil, flow: Int, now: MonotonicTime
+    ) {
+        let weight = weight ?? cost
         if flow >= flows.count {
             flows.append(contentsOf: repeatElement(Flow(), count: flow + 1 - flows.count))
         }
-        flows[flow].elements.append((element, cost, now))
-        flows[flow].cost += cost
-        self.cost += cost
+        flows[flow].elements.append((element, cost, weight, now))
+        flows[flow].weight += weight
+        self.weight += weight
         count += 1
         if !flows[flow].isListed {
             flows[flow].isListed = true
             flows[flow].deficit = configuration.quantum
             fresh.append(flow)
         }
-        while flows[flow].cost > configuration.flowLimit, dropFirst(of: flow) {}
-        if self.cost > configuration.totalLimit { shorten() }
+        while flows[flow].weight > configuration.flowLimit, dropFirst(of: flow) {}
+        if self.weight > configuration.totalLimit { shorten() }
     }
 
     /// The next element to send; nil when nothing waits.
@@ -103,9 +108,9 @@ package struct FairQueue<Element> {
     }
 
     private mutating func take(from flow: Int) -> Element? {
-        guard let (element, cost, _) = flows[flow].elements.popFirst() else { return nil }
-        flows[flow].cost -= cost
-        self.cost -= cost
+        guard let (element, _, weight, _) = flows[flow].elements.popFirst() else { return nil }
+        flows[flow].weight -= weight
+        self.weight -= weight
         count -= 1
         return element
     }
@@ -119,9 +124,9 @@ package struct FairQueue<Element> {
 
     /// Takes a quarter off the longest flow: dropping several at once, it need not look for the longest each time.
     package mutating func shorten() {
-        guard let longest = flows.indices.max(by: { flows[$0].cost < flows[$1].cost }) else { return }
-        let goal = flows[longest].cost / 4 * 3
-        while flows[longest].cost > goal || cost > configuration.totalLimit {
+        guard let longest = flows.indices.max(by: { flows[$0].weight < flows[$1].weight }) else { return }
+        let goal = flows[longest].weight / 4 * 3
+        while flows[longest].weight > goal || weight > configuration.totalLimit {
             guard dropFirst(of: longest) else { return }
         }
     }

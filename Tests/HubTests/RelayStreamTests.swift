@@ -71,7 +71,7 @@ import Timing
                 let (old, sender) = (try StreamMember(hub), try StreamMember(hub))
                 try await old.register(hub.connector(port), on: Self.loop)
                 try await sender.register(hub.connector(port), on: Self.loop)
-                let new = try StreamMember(hub, as: old)
+                let new = try StreamMember(hub, identity: old.identity)
                 try await new.register(hub.connector(port), on: Self.loop)
                 sender.send(to: new.id, [1])
                 try await eventually { new.inbox.count == 1 }

@@ -41,6 +41,7 @@ final class StreamMember: Sendable {
         var inbox: [(source: AgentID, payload: [UInt8])] = []
         var events: [RelayClient.Event] = []
         var isClosed = false
+        var lastProof: [UInt8]?
     }
 
     static let anywhere = Endpoint("127.0.0.1:1")!
@@ -48,8 +49,10 @@ final class StreamMember: Sendable {
     let identity: Identity
     private let state: Mutex<State>
 
-    init(_ hub: TestHub, relayID: AgentID? = nil, credential: [UInt8]? = nil) throws {
-        let identity = try TestHub.identity()
+    init(
+        _ hub: TestHub, identity: Identity? = nil, relayID: AgentID? = nil, credential: [UInt8]? = nil
+    ) throws {
+        let identity = try identity ?? TestHub.identity()
         self.identity = identity
         let client = RelayClient(
             relay: Self.anywhere, relayID: try relayID ?? hub.relayID,
@@ -58,22 +61,13 @@ final class StreamMember: Sendable {
         state = Mutex(State(client: client))
     }
 
-    /// A member with an identity of the caller's, as the same agent come again.
-    init(_ hub: TestHub, as other: StreamMember) throws {
-        identity = other.identity
-        let identity = other.identity
-        let client = RelayClient(
-            relay: Self.anywhere, relayID: try hub.relayID,
-            identity: .init(key: identity.publicKey) { identity.sign($0) },
-            credential: try hub.credential(for: identity), now: .now())
-        state = Mutex(State(client: client))
-    }
-
     var id: AgentID { identity.id }
     var isUp: Bool { state.withLock { $0.client.isUp && !$0.isClosed } }
     var isClosed: Bool { state.withLock { $0.isClosed } }
     var events: [RelayClient.Event] { state.withLock { $0.events } }
     var inbox: [(source: AgentID, payload: [UInt8])] { state.withLock { $0.inbox } }
+    /// The proof that it registered with.
+    var lastProof: [UInt8]? { state.withLock { $0.lastProof } }
     var connection: RelayStreamConnection? { state.withLock { $0.connection } }
 
     /// Opens the stream; the registration goes on by itself.
@@ -113,7 +107,10 @@ final class StreamMember: Sendable {
                 switch received {
                 case .data(let source, let range): state.inbox.append((source, Array(frame[range])))
                 case .control(let step):
-                    if let bytes = step.send { state.connection?.send(frame: bytes) }
+                    if let bytes = step.send {
+                        if bytes.first == FrameType.proof.rawValue { state.lastProof = bytes }
+                        state.connection?.send(frame: bytes)
+                    }
                     if let event = step.event { state.events.append(event) }
                 case .dropped: break
                 }

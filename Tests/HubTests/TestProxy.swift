@@ -173,3 +173,39 @@ final class TestIngress: Sendable {
 
     func close() async throws { try await channel.close() }
 }
+
+/// Passes bytes on to a port, and what comes back 16 KB at a time, 4 MB a second: a slow line.
+final class TestSlowLine: Sendable {
+    let port: UInt16
+    private let channel: any Channel
+
+    init(to target: UInt16) async throws {
+        channel = try await ServerBootstrap(group: HubLink.group)
+            .childChannelOption(.autoRead, value: false)
+            .childChannelInitializer { channel in
+                ClientBootstrap(group: channel.eventLoop)
+                    .channelOption(.autoRead, value: false)
+                    .channelOption(.maxMessagesPerRead, value: 1)
+                    .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16 << 10))
+                    .channelOption(.socketOption(.so_rcvbuf), value: 64 << 10)
+                    .channelInitializer { other in
+                        other.eventLoop.makeCompletedFuture {
+                            try other.pipeline.syncOperations.addHandler(PassOn(channel))
+                        }
+                    }
+                    .connect(host: "127.0.0.1", port: Int(target))
+                    .flatMapThrowing { other in
+                        try channel.pipeline.syncOperations.addHandler(PassOn(other))
+                        let ticks = other.eventLoop.scheduleRepeatedTask(
+                            initialDelay: .zero, delay: .milliseconds(4)
+                        ) { _ in other.read() }
+                        other.closeFuture.whenComplete { _ in ticks.cancel() }
+                    }
+                    .flatMap { channel.setOption(.autoRead, value: true) }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        port = UInt16(channel.localAddress?.port ?? 0)
+    }
+
+    func close() async throws { try await channel.close() }
+}

@@ -18,7 +18,7 @@ import Timing
         var queue = Queue()
         for number in 0..<1000 { queue.append(number, cost: 1400, flow: 3, now: now) }
         #expect((0..<1000).map { _ in queue.popFirst(now: now) } == Array(0..<1000))
-        #expect(queue.popFirst(now: now) == nil && queue.cost == 0 && queue.isEmpty)
+        #expect(queue.popFirst(now: now) == nil && queue.weight == 0 && queue.isEmpty)
     }
 
     @Test func `a hundred sources share a link, whatever they send and in whatever sizes`() {
@@ -80,7 +80,7 @@ import Timing
         queue.append(-1, cost: 1000, flow: 1, now: now)
         for number in 0..<100 { queue.append(number, cost: 1000, flow: 0, now: now) }
         #expect(queue.takeDropped() == Array(0..<90))
-        #expect(queue.drops == 90 && queue.cost == 11_000)
+        #expect(queue.drops == 90 && queue.weight == 11_000)
         var rest: [Int] = []
         while let next = queue.popFirst(now: now) { rest.append(next) }
         #expect(rest.sorted() == [-1] + Array(90..<100))
@@ -93,7 +93,7 @@ import Timing
         var queue = Queue(configuration)
         for number in 0..<20 { queue.append(1000 + number, cost: 1000, flow: 1, now: now) }
         for number in 0..<500 { queue.append(number, cost: 1000, flow: 0, now: now) }
-        #expect(queue.cost <= 100_000)
+        #expect(queue.weight <= 100_000)
         #expect(queue.takeDropped().allSatisfy { $0 < 1000 })
     }
 
