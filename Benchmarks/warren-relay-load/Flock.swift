@@ -38,7 +38,8 @@ struct Flock: AsyncParsableCommand {
             let address = "127.0.\(number % addresses / 250 + 1).\(number % addresses % 250 + 1)"
             let member = try mesh.member(number)
             return StreamAgent(
-                targets, connectors: connectors, identity: member.identity, credential: member.credential, configuration,
+                targets, connectors: connectors, identity: member.identity, credential: member.credential,
+                configuration,
                 from: addresses > 0 ? try SocketAddress(ipAddress: address, port: 0) : nil, on: group.next(),
                 changed: { watch.note(number, $0.first) })
         }
@@ -53,11 +54,14 @@ struct Flock: AsyncParsableCommand {
         }
         say("ready \(MonotonicTime.now().since(begun).seconds)")
         if warm > 1 { try await Task.sleep(nanoseconds: 10_000_000_000) }
-        guard await watch.wait(patience, { $0.firstLost != nil }) else { throw ValidationError("the relay is not gone") }
+        guard await watch.wait(patience, { $0.firstLost != nil }) else {
+            throw ValidationError("the relay is not gone")
+        }
         let isDone = await watch.wait(patience) { $0.moved == clients }
         let state = watch.state
         let times = state.times.compactMap { $0 }.sorted()
-        let at = { (share: Double) in times.isEmpty ? -1 : times[min(times.count - 1, Int(Double(times.count) * share))] }
+        let at = { (share: Double) in times.isEmpty ? -1 : times[min(times.count - 1, Int(Double(times.count) * share))]
+        }
         let opens = members.reduce(0) { $0 + $1.connectionsBegun }
         say(
             "{\"clients\": \(clients), \"moved\": \(state.moved), \"all\": \(isDone), \"p50\": \(at(0.5)), "

@@ -72,7 +72,8 @@ package final class StreamAgent: @unchecked Sendable {
         for (relay, action) in homes.takeActions() {
             switch action {
             case .sendDatagram: break
-            case .sendFrame(let frame, let attempt): streams?.send(frame: frame, on: .init(relay: relay, attempt: attempt))
+            case .sendFrame(let frame, let attempt):
+                streams?.send(frame: frame, on: .init(relay: relay, attempt: attempt))
             case .open(let transport, let attempt, let hello):
                 opens.add(1, ordering: .relaxed)
                 keys.insert(.init(relay: relay, attempt: attempt))

@@ -103,7 +103,8 @@ import Transport
                 let index = Self.fairness(shares)
                 print(
                     "relay: Jain's index \(index) of 100 members on datagrams, ten of them greedy; "
-                        + "\(shares.reduce(0, +) / 3) bytes/s of 16,000,000; least \(shares.min() ?? 0), most \(shares.max() ?? 0)")
+                        + "\(shares.reduce(0, +) / 3) bytes/s of 16,000,000; least \(shares.min() ?? 0), most \(shares.max() ?? 0)"
+                )
                 #expect(index >= 0.95)
                 #expect(shares.reduce(0, +) > 3 * 12_000_000)
             }
@@ -158,7 +159,8 @@ import Transport
                 let index = Self.fairness(shares)
                 print(
                     "relay: Jain's index \(index) of 50 members on streams and 50 on datagrams, ten of them greedy; "
-                        + "\(shares.reduce(0, +) / 3) bytes/s of 16,000,000; least \(shares.min() ?? 0), most \(shares.max() ?? 0)")
+                        + "\(shares.reduce(0, +) / 3) bytes/s of 16,000,000; least \(shares.min() ?? 0), most \(shares.max() ?? 0)"
+                )
                 #expect(index >= 0.95)
                 #expect(shares.reduce(0, +) > 3 * 12_000_000)
             }

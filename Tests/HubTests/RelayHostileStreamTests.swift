@@ -105,15 +105,21 @@ import Timing
                 ("continuation of nothing", 1002, { $0.send(frame: 0, [0, 1, 9]) }),
                 ("a reserved bit", 1002, { $0.send(frame: 0x42, [0, 1, 9]) }),
                 ("a message above 64 KiB", 1009, { $0.send(frame: 2, [UInt8](repeating: 0, count: 65_537)) }),
-                ("a frame above its limit", 1002, { $0.send(frame: 2, [0x26, 0x01] + [UInt8](repeating: 0, count: 100)) }),
+                (
+                    "a frame above its limit", 1002,
+                    { $0.send(frame: 2, [0x26, 0x01] + [UInt8](repeating: 0, count: 100)) }
+                ),
                 ("a length beyond the message", 1002, { $0.send(frame: 2, [0, 100, 0xc1]) }),
                 ("a length of nothing", 1002, { $0.send(frame: 2, [0, 0]) }),
                 ("a fragmented ping", 1002, { $0.send(frame: 9, [1], fin: false) }),
                 ("a long ping", 1002, { $0.send(frame: 9, [UInt8](repeating: 0, count: 126)) }),
-                ("parts above 64 KiB", 1009, { raw in
-                    raw.send(frame: 2, [UInt8](repeating: 0, count: 40_000), fin: false)
-                    raw.send(frame: 0, [UInt8](repeating: 0, count: 40_000))
-                }),
+                (
+                    "parts above 64 KiB", 1009,
+                    { raw in
+                        raw.send(frame: 2, [UInt8](repeating: 0, count: 40_000), fin: false)
+                        raw.send(frame: 0, [UInt8](repeating: 0, count: 40_000))
+                    }
+                ),
             ]
             for (name, code, act) in wrongs {
                 let raw = try await Raw.upgraded(server.webPort)
@@ -163,7 +169,8 @@ import Timing
             // Expired, beyond the leeway of the clocks.
             let identity = try TestHub.identity()
             let past = WallTime(seconds: WallTime.now().seconds - 7200)
-            let expired = try StreamMember(hub, identity: identity, credential: hub.credential(for: identity, now: past))
+            let expired = try StreamMember(
+                hub, identity: identity, credential: hub.credential(for: identity, now: past))
             try await expired.open(connector, on: Self.loop)
             try await eventually { expired.events.contains(.refused(.refused)) }
             #expect(server.registeredAgents == 0)
@@ -183,7 +190,9 @@ import Timing
         }
     }
 
-    @Test func `a member can neither send in another's name nor make the relay answer more than it was asked`() async throws {
+    @Test func `a member can neither send in another's name nor make the relay answer more than it was asked`()
+        async throws
+    {
         try await serving { hub, server in
             let connector = try hub.connector(server.port)
             let (first, second) = (try StreamMember(hub), try StreamMember(hub))
@@ -224,7 +233,9 @@ import Timing
         }
     }
 
-    @Test func `100,000 hostile frames on a stream move nothing and are answered with no more than they were`() async throws {
+    @Test func `100,000 hostile frames on a stream move nothing and are answered with no more than they were`()
+        async throws
+    {
         try await serving { hub, server in
             let member = try StreamMember(hub)
             try await member.register(hub.connector(server.port), on: Self.loop)
@@ -242,7 +253,8 @@ import Timing
                     for _ in 0..<100 {
                         var frame = samples.randomElement(using: &random) ?? []
                         for _ in 0..<Int.random(in: 1...4, using: &random) where !frame.isEmpty {
-                            frame[Int.random(in: 0..<frame.count, using: &random)] = .random(in: 0...255, using: &random)
+                            frame[Int.random(in: 0..<frame.count, using: &random)] = .random(
+                                in: 0...255, using: &random)
                         }
                         message += StreamFrames.message(Array(frame.prefix(Int.random(in: 1...400, using: &random))))
                     }

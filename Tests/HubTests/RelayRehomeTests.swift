@@ -74,7 +74,8 @@ import Timing
         try await TestHub.with { hub in
             try await hub.servingRelay { (second: HubServer) in
                 let watch = Watch()
-                let agents = try await hub.servingRelay(changing: { $0.relayDrain = .seconds(3) }) { (first: HubServer) in
+                let agents = try await hub.servingRelay(changing: { $0.relayDrain = .seconds(3) }) {
+                    (first: HubServer) in
                     let agents = try self.agents(hub, [first.port, second.port], warm: 2, watch)
                     for agent in agents { agent.start() }
                     try await eventually(30) { watch.count(at: 0) == Self.members && watch.withTwo == Self.members }
