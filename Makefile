@@ -51,7 +51,9 @@ test: root deps
 	@$(toolchain)
 	"$$swift" build -c $(CONFIGURATION) --build-tests
 	status=0
-	"$$swift" test -c $(CONFIGURATION) --skip-build --skip "EndToEndTests|InteroperabilityTests" || status=1
+	"$$swift" test -c $(CONFIGURATION) --skip-build --skip "EndToEndTests|InteroperabilityTests|TraversalTests" || status=1
+	# By itself: its simulations keep every processor busy for a minute, and others' clocks run.
+	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "TraversalTests" || status=1
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "EndToEndTests|InteroperabilityTests" --no-parallel || status=1
 	if [ $$status = 0 ]; then echo "make test: all passed"; else echo "make test: FAILED, see above" >&2; fi
 	exit $$status

@@ -21,7 +21,12 @@ import Timing
                 #expect(admission.credential.identityKey == identity.publicKey)
                 #expect(admission.mesh.directoryPin == hub.folder.pin)
                 #expect(admission.mesh.ranges == [TestHub.range])
-                #expect(admission.mesh.relays == [.init(id: relayID, endpoints: [Endpoint("192.0.2.9:3478")!])])
+                #expect(
+                    admission.mesh.relays == [
+                        .init(
+                            id: relayID, endpoints: [Endpoint("192.0.2.9:3478")!],
+                            streams: [.init(address: HubAddress("127.0.0.1:7443")!, pin: hub.folder.pin)])
+                    ])
                 #expect(admission.mesh.stun == [Endpoint("192.0.2.9:3478")!])
                 #expect(abs(admission.hubTime.seconds - WallTime.now().seconds) < 5)
             }
