@@ -134,7 +134,9 @@ let full: [Target] = [
             "Directory", "Membership", "Relay", "STUN", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL,
             grdb,
         ]),
-    tests("Sidecar", ["Directory", "Membership", "Relay", "Traversal", "WireGuard", "Sodium", "Addressing", "Timing"]),
+    tests(
+        "Sidecar",
+        ["Directory", "Membership", "Relay", "Traversal", "Transport", "WireGuard", "Sodium", "Addressing", "Timing"]),
     tests("Control", ["Linux", "Addressing"]),
     .testTarget(
         name: "InteroperabilityTests",
