@@ -168,7 +168,9 @@ let full: [Target] = [
             "Directory", "Membership", "Relay", "RelayStream", "STUN", "Transport", "Sodium", "Addressing", "Timing",
             nioCore, nioPosix, nioHTTP1, nioWebSocket, nioSSL, grdb,
         ]),
-    tests("Sidecar", ["Directory", "Membership", "Relay", "Traversal", "WireGuard", "Sodium", "Addressing", "Timing"]),
+    tests(
+        "Sidecar",
+        ["Directory", "Membership", "Relay", "Traversal", "Transport", "WireGuard", "Sodium", "Addressing", "Timing"]),
     tests("Control", ["Linux", "Addressing"]),
     .testTarget(
         name: "InteroperabilityTests",

@@ -51,6 +51,7 @@ extension Peering {
             }
             events.yield(.relay(isUp: true, detail: "\(client.relay)"))
             // The relay sees the same socket as STUN does.
+            if let roundTrip = client.roundTrip { engine.setRelayRoundTrip(roundTrip) }
             engine.observed(observed, by: client.relay, now: now)
             self.perform(&core, now: now)
         case .down(let reason):

@@ -41,7 +41,8 @@ struct Peering: ~Copyable {
         var addressConflicts: UInt64 = 0
     }
 
-    static let unusedAfter = Interval.seconds(15 * 60)
+    /// A little longer than the engine keeps an idle path open.
+    static let unusedAfter = Limits.keepsIdlePathFor + .seconds(15 * 60)
     static let peerLimit = 4096
     static let sweepInterval = Interval.seconds(10)
 
@@ -211,17 +212,18 @@ extension Peering: TunnelPolicy {
             } else {
                 engine.failed(socket, now: now)
             }
-        case .close(let socket): probing?.close(socket, &core)
+        case .close(let socket): if let index = probing?.close(socket) { core.release(index) }
         }
     }
 
     private func send(_ bytes: [UInt8], _ route: Route, hops: UInt8?, _ core: inout TunnelCore) {
-        if !route.socket.isHome {
-            probing?.send(bytes, from: route.socket, to: route.remote, hops: hops, &core)
-        } else if let hops {
-            core.send(bytes, to: route.remote, socket: UInt8(route.socket.number), hops: hops)
+        let index = route.socket.isHome ? UInt8(route.socket.number) : probing?.index(of: route.socket)
+        if let index, let hops {
+            core.send(bytes, to: route.remote, socket: index, hops: hops)
+        } else if let index {
+            core.sendRaw(bytes, to: route.remote, socket: index)
         } else {
-            core.sendRaw(bytes, to: route.remote, socket: UInt8(route.socket.number))
+            probing?.send(bytes, from: route.socket, to: route.remote, hops: hops)
         }
     }
 

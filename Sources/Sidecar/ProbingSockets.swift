@@ -38,36 +38,29 @@ final class ProbingSockets {
         return true
     }
 
-    func close(_ id: SocketID, _ core: inout TunnelCore) {
-        if let index = adopted.removeValue(forKey: id) { core.release(index) }
-        remove(id)
+    /// Closes it; the tunnel's index of one that was adopted, for the tunnel to release.
+    func close(_ id: SocketID) -> UInt8? {
+        if let socket = take(id) { try? epoll.remove(socket.raw) }
+        return adopted.removeValue(forKey: id)
     }
 
-    private func remove(_ id: SocketID) {
-        guard let entry = entries.removeValue(forKey: id), let socket = entry.socket.take() else { return }
-        try? epoll.remove(socket.raw)
-    }
+    private func take(_ id: SocketID) -> UDPSocket? { entries.removeValue(forKey: id)?.socket.take() }
 
     /// Makes the socket one of the tunnel's; its index there, or nil when it has no place.
     func adopt(_ id: SocketID, _ core: inout TunnelCore) -> UInt8? {
-        guard let entry = entries.removeValue(forKey: id), let socket = entry.socket.take() else { return nil }
+        guard let socket = take(id) else { return nil }
         try? epoll.remove(socket.raw)
         guard let index = core.adopt(socket) else { return nil }
         adopted[id] = index
         return index
     }
 
-    /// Sends one datagram; what does not go at once is lost, as probes may be.
-    func send(_ bytes: [UInt8], from id: SocketID, to endpoint: Endpoint, hops: UInt8?, _ core: inout TunnelCore) {
-        if let index = adopted[id] {
-            if let hops {
-                core.send(bytes, to: endpoint, socket: index, hops: hops)
-            } else {
-                core.sendRaw(bytes, to: endpoint, socket: index)
-            }
-        } else {
-            entries[id]?.socket?.send(bytes, to: endpoint, ttl: hops)
-        }
+    /// The index in the tunnel of one that was adopted.
+    func index(of id: SocketID) -> UInt8? { adopted[id] }
+
+    /// Sends one datagram from one that was not adopted; what does not go at once is lost, as probes may be.
+    func send(_ bytes: [UInt8], from id: SocketID, to endpoint: Endpoint, hops: UInt8?) {
+        entries[id]?.socket?.send(bytes, to: endpoint, ttl: hops)
     }
 
     /// What came in, some of it.

@@ -17,6 +17,9 @@ struct Discovery {
     /// A server whose answer came last.
     var liveServer: Endpoint?
     var otherAddress: Endpoint?
+    /// What a peer saw of a home socket, and whether another saw the same.
+    var seen: (mapped: Endpoint, peer: AgentID)?
+    var isSeenTwice = false
     var isRunning = false
     var confirmed: MonotonicTime?
     /// When the home socket's samples must do, and when nothing will come any more.
@@ -67,11 +70,14 @@ extension Engine {
         if isNew { networkChanged(now: now) }
         discovery.samples.add(MappingSamples.Sample(socket: socket, server: server, mapped: mapped, order: -1))
         candidatesChanged(now: now)
-    }
-
-    /// How servers see our home sockets.
-    package var reflexive: [Endpoint] {
-        localCandidates.filter { $0.kind == .serverReflexive }.map(\.endpoint)
+        guard !discovery.isRunning, discovery.isMappingKnown, socket == .homeIPv4, behavior.hasOneMapping,
+            !discovery.samples.mapping(of: socket, hosts: []).isSingle
+        else { return }
+        // Too few servers had seen it: it is another mapping for each after all.
+        discovery.isRunning = true
+        discovery.isMappingKnown = false
+        discovery.endsAt = now + .milliseconds(1500)
+        judgeHome(isComplete: true, now: now)
     }
 
     /// Asks whether the mapping is still what it was, when that was not seen lately.
@@ -91,14 +97,14 @@ extension Engine {
         flushRequests(now: now)
     }
 
-    private mutating func ask(
+    mutating func ask(
         _ socket: SocketID, _ server: Endpoint, _ purpose: BindingRequests.Purpose, now: MonotonicTime
     ) {
         let transaction = TransactionID(high: UInt32(truncatingIfNeeded: random.next()), low: random.next())
         requests.add(socket, server, purpose, transaction: transaction, now: now)
     }
 
-    private mutating func flushRequests(now: MonotonicTime) {
+    mutating func flushRequests(now: MonotonicTime) {
         let due = requests.due(now: now)
         for request in due.sends { send(request.bytes, .direct(request.route)) }
         for request in due.failed { failed(request, now: now) }
@@ -208,76 +214,20 @@ extension Engine {
         finishIfDone(now: now)
     }
 
-    // MARK: Filtering
-
-    private mutating func noteFiltering(
-        _ answer: BindingRequests.Answer, _ test: BindingRequests.FilteringTest, now: MonotonicTime
-    ) {
-        switch test {
-        case .mapping:
-            discovery.filteringMapped = answer.mapped
-            ask(answer.request.socket, answer.request.server, .filtering(.otherAddress), now: now)
-            ask(answer.request.socket, answer.request.server, .filtering(.otherPort), now: now)
-        case .otherAddress: setFiltering(.endpointIndependent, now: now)
-        case .otherPort:
-            // The other test may still be answered; if not, its failure says this.
-            if !requests.contains(.filtering(.otherAddress)) { setFiltering(.addressDependent, now: now) }
-            discovery.isFilteringByAddress = true
-        case .remapping: remappingTested(answer.mapped != discovery.filteringMapped, now: now)
-        }
-    }
-
     private mutating func failed(_ request: BindingRequests.Request, now: MonotonicTime) {
         switch request.purpose {
         case .filtering(.otherAddress), .filtering(.otherPort):
-            guard !requests.contains(.filtering(.otherAddress)), !requests.contains(.filtering(.otherPort)) else {
-                return
-            }
-            setFiltering(discovery.isFilteringByAddress ? .addressDependent : .addressAndPortDependent, now: now)
-        case .filtering(.mapping): filteringDone(now: now)
-        case .filtering(.remapping): filteringDone(now: now)
+            filteringTestFailed(now: now)
+        case .filtering(.mapping), .filtering(.remapping): filteringDone(now: now)
         case .refresh: networkChanged(now: now)
         case .mapping: judgeHome(isComplete: true, now: now)
         case .opening: break
         }
     }
 
-    private mutating func setFiltering(_ filtering: NATBehavior.Filtering, now: MonotonicTime) {
-        guard discovery.isRunning, !discovery.isFilteringKnown, let socket = discovery.filteringSocket else { return }
-        requests.cancel { $0.socket == socket }
-        var known = behavior
-        known.filtering = filtering
-        if filtering == .endpointIndependent {
-            known.remapsAfterUnsolicited = false
-            setBehavior(known, now: now)
-            return filteringDone(now: now)
-        }
-        setBehavior(known, now: now)
-        // Its other endpoint has just sent to us unasked: does our answer still have its port?
-        guard let other = discovery.otherAddress, filtering == .addressAndPortDependent else {
-            return filteringDone(now: now)
-        }
-        ask(socket, other, .filtering(.remapping), now: now)
-    }
-
-    private mutating func remappingTested(_ remaps: Bool, now: MonotonicTime) {
-        if behavior.hasOneMapping || behavior.mapping == .unknown {
-            var known = behavior
-            known.remapsAfterUnsolicited = remaps
-            setBehavior(known, now: now)
-        }
-        filteringDone(now: now)
-    }
-
-    private mutating func filteringDone(now: MonotonicTime) {
-        discovery.isFilteringKnown = true
-        if let socket = discovery.filteringSocket { close(socket) }
-        finishIfDone(now: now)
-    }
-
     // MARK: The end
 
-    private mutating func finishIfDone(now: MonotonicTime) {
+    mutating func finishIfDone(now: MonotonicTime) {
         guard discovery.isRunning, discovery.isMappingKnown,
             discovery.isFilteringKnown || discovery.filteringSocket == nil && discovery.otherAddress == nil
         else { return }
@@ -312,34 +262,12 @@ extension Engine {
     }
 
     /// Peers that are not direct hear of it.
-    private mutating func setBehavior(_ known: NATBehavior, now: MonotonicTime) {
+    mutating func setBehavior(_ known: NATBehavior, now: MonotonicTime) {
         guard known != behavior else { return }
         behavior = known
         for peer in peers.values where peer.needsDirect && peer.wasCalled && peer.isActive(now) {
             sendCall(peer, [])
             planMore(peer, now: now)
         }
-    }
-
-    // MARK: Candidates
-
-    /// How servers see our home socket for IPv4.
-    var reflexiveAddress: IPAddress? {
-        discovery.samples.samples.first { $0.socket == .homeIPv4 }?.mapped.address
-    }
-
-    /// What works across NATs comes first: the list is cut at eight.
-    func composedCandidates() -> [Candidate] {
-        let hosts = Set(hostCandidates.map(\.endpoint))
-        var seen: [Endpoint] = []
-        for sample in discovery.samples.samples
-        where sample.socket.isHome && !hosts.contains(sample.mapped) && !seen.contains(sample.mapped) {
-            // Each address of a pool, and few ports of one.
-            if seen.filter({ $0.address == sample.mapped.address }).count < 2 { seen.append(sample.mapped) }
-        }
-        let mapped = hostCandidates.filter { $0.kind == .nodeMapped || $0.kind == .portMapped }
-        let rest = hostCandidates.filter { $0.kind != .nodeMapped && $0.kind != .portMapped }
-        let reflexive = seen.prefix(4).map { Candidate(.serverReflexive, $0) }
-        return Array((mapped + reflexive + rest).prefix(Call.maximumCandidates))
     }
 }

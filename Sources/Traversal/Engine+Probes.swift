@@ -88,6 +88,7 @@ extension Engine {
         if let index = peer.pings.firstIndex(where: { $0.transaction == transaction && $0.way == way }) {
             let ping = peer.pings.remove(at: index)
             guard now.since(ping.sent) <= Limits.pingTimeout else { return counters.foreignPongs += 1 }
+            if case .direct(let route) = way { seen(observed, by: peer, on: route, now: now) }
             answered(peer, ping, now: now)
         } else if case .direct(let route) = way, let sent = sprayHit(peer, transaction, route) {
             peer.spray?.isOver = true

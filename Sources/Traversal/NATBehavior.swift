@@ -16,6 +16,9 @@ package struct NATBehavior: Hashable, Sendable {
         case addressAndPortDependent = 4
         /// No server answers: UDP is blocked.
         case blocked = 5
+
+        /// All destinations see the same endpoint.
+        var isSingle: Bool { self == .none || self == .endpointIndependent }
     }
 
     /// Whose packets reach a mapping (section 5).
@@ -64,7 +67,7 @@ package struct NATBehavior: Hashable, Sendable {
     }
 
     /// All destinations see the same endpoint.
-    package var hasOneMapping: Bool { mapping == .none || mapping == .endpointIndependent }
+    package var hasOneMapping: Bool { mapping.isSingle }
 
     /// What destinations see depends on them.
     package var hasManyMappings: Bool { mapping == .addressDependent || mapping == .addressAndPortDependent }

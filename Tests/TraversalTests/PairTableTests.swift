@@ -73,4 +73,56 @@ import Timing
         if which != 0 { trial.callee.poison(from: trial.caller) }
         return try trial.meet(within: .seconds(10))
     }
+
+    /// How many of `trials` meetings end direct.
+    private static func direct(
+        _ first: NATClass, _ second: NATClass, trials: Int, change: (inout SimulatedAgent.Plan) -> Void = { _ in },
+        prepare: (World) -> Void
+    ) throws -> (direct: Int, of: Int) {
+        var direct = 0
+        for number in 0..<trials {
+            var random = SeededRandom(seed: SeededRandom.hash(UInt64(number), first.seed, second.seed, 5780))
+            var plans = [first.plan(&random), second.plan(&random)]
+            change(&plans[0])
+            if random.chance(0.5) { plans.swapAt(0, 1) }
+            var trial = try PairTrial(plans[0], plans[1], seed: random.next(), prepare: prepare)
+            trial.learnNetworks()
+            if try trial.meet() != nil { direct += 1 }
+        }
+        return (direct, trials)
+    }
+
+    @Test(arguments: [
+        (NATClass.eimAPDF, NATClass.eimAPDF), (.eimAPDF, .anyEIF), (.eimADF, .random), (.cgn, .eimAPDF),
+        (.eimAPDF, .sequential), (.sequential, .sequential), (.eimAPDF, .random), (.block, .block), (.eimAPDF, .block),
+    ])
+    func `servers that do not speak RFC 5780 are enough`(_ first: NATClass, _ second: NATClass) throws {
+        let result = try Self.direct(first, second, trials: Trials.of(200)) { $0.hasOtherAddress = false }
+        print(
+            "without RFC 5780: \(first.rawValue) × \(second.rawValue): \(result.direct)/\(result.of) direct;",
+            "seeds hash(number, first, second, 5780)")
+        #expect(Double(result.direct) >= 0.97 * Double(result.of) - 1)
+    }
+
+    @Test(arguments: [
+        (NATClass.eimAPDF, NATClass.eimAPDF), (.eimEIF, .random), (.eimADF, .block), (.eimAPDF, .sequential),
+        (.block, .block),
+    ])
+    func `loss of 5%, jitter of 30 ms and duplicates change little`(_ first: NATClass, _ second: NATClass) throws {
+        let result = try Self.direct(first, second, trials: Trials.of(200)) { world in
+            world.weather = World.Weather(loss: 0.05, duplication: 0.05, jitter: .milliseconds(30), hops: 3)
+        }
+        print("bad weather: \(first.rawValue) × \(second.rawValue): \(result.direct)/\(result.of) direct")
+        #expect(Double(result.direct) >= 0.97 * Double(result.of) - 1)
+    }
+
+    @Test func `a NAT with four addresses, taken without regard to who sends, is crossed where one of them was seen`()
+        throws
+    {
+        let result = try Self.direct(
+            .eimAPDF, .eimAPDF, trials: Trials.of(300), change: { $0.chain[0].poolSize = 4 }, prepare: { _ in })
+        print("pool of four addresses × EIM+APDF: \(result.direct)/\(result.of) direct")
+        // Four servers see all four with a probability of 9%, three with 56%, two with 33%.
+        #expect(Double(result.direct) >= 0.5 * Double(result.of))
+    }
 }

@@ -17,8 +17,11 @@ struct PairTrial {
     /// Keys are made once: what they are does not matter here.
     static let keys: (SimulatedKeys) = SimulatedKeys()
 
-    init(_ first: SimulatedAgent.Plan, _ second: SimulatedAgent.Plan, seed: UInt64) throws {
+    init(
+        _ first: SimulatedAgent.Plan, _ second: SimulatedAgent.Plan, seed: UInt64, prepare: (World) -> Void = { _ in }
+    ) throws {
         world = World(seed: seed)
+        prepare(world)
         caller = try SimulatedAgent(world, first, key: Self.keys.first, seed: SeededRandom.hash(seed, 1))
         world.agents.append(caller)
         callee = try SimulatedAgent(world, second, key: Self.keys.second, seed: SeededRandom.hash(seed, 2))

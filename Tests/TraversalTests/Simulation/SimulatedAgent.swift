@@ -124,8 +124,9 @@ final class SimulatedAgent {
         var candidates = [Candidate(.host, SimulatedAddress(inside, homePort).endpoint)]
         if let insideIPv6 { candidates.append(Candidate(.host, SimulatedAddress(insideIPv6, homePort).endpoint)) }
         engine.setLocalCandidates(candidates, now: world.now)
-        // Two endpoints: the others are learned from the server.
-        engine.setServers([world.servers[0].endpoint, world.servers[3].endpoint], now: world.now)
+        // Of a server that speaks RFC 5780 two endpoints, the others are learned.
+        let servers = world.hasOtherAddress ? [world.servers[0], world.servers[3]] : world.servers
+        engine.setServers(servers.map(\.endpoint), now: world.now)
         settle()
     }
 

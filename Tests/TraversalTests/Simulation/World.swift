@@ -81,6 +81,8 @@ final class World {
     let servers: [SimulatedAddress]
     /// Nothing passes between agents but by relay.
     var isDirectBlocked = false
+    /// Whether the STUN server speaks RFC 5780.
+    var hasOtherAddress = true
     /// Datagrams between two agents, without relays and servers.
     var directDatagrams = 0
     /// Sees each datagram that leaves an agent's network for another agent or nobody.
@@ -227,7 +229,7 @@ final class World {
         let other = SimulatedAddress(
             address == Self.stunAddresses[0] ? Self.stunAddresses[1] : Self.stunAddresses[0],
             packet.destination.port == 3478 ? 3479 : 3478)
-        builder.appendAddress(.otherAddress, other.endpoint)
+        if hasOtherAddress { builder.appendAddress(.otherAddress, other.endpoint) }
         var source = packet.destination
         if let change = request.changeRequest {
             source = SimulatedAddress(

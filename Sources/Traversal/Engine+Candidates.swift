@@ -1,0 +1,46 @@
+package import Addressing
+import Timing
+
+// Candidates: what peers are told that we may be reached at.
+extension Engine {
+    /// How servers see our home sockets.
+    package var reflexive: [Endpoint] {
+        localCandidates.filter { $0.kind == .serverReflexive }.map(\.endpoint)
+    }
+
+    /// How servers see our home socket for IPv4.
+    var reflexiveAddress: IPAddress? {
+        discovery.samples.samples.first { $0.socket == .homeIPv4 }?.mapped.address
+    }
+
+    /// What works across NATs comes first: the list is cut at eight.
+    func composedCandidates() -> [Candidate] {
+        let hosts = Set(hostCandidates.map(\.endpoint))
+        var seen: [Endpoint] = []
+        for sample in discovery.samples.samples
+        where sample.socket.isHome && !hosts.contains(sample.mapped) && !seen.contains(sample.mapped) {
+            // Each address of a pool, and few ports of one.
+            if seen.filter({ $0.address == sample.mapped.address }).count < 2 { seen.append(sample.mapped) }
+        }
+        if discovery.isSeenTwice, seen.isEmpty, let other = discovery.seen { seen.append(other.mapped) }
+        let mapped = hostCandidates.filter { $0.kind == .nodeMapped || $0.kind == .portMapped }
+        let rest = hostCandidates.filter { $0.kind != .nodeMapped && $0.kind != .portMapped }
+        let reflexive = seen.prefix(4).map { Candidate(.serverReflexive, $0) }
+        return Array((mapped + reflexive + rest).prefix(Call.maximumCandidates))
+    }
+
+    /// A peer sees one of our home sockets there, which counts where no server says so, and two peers say the same.
+    mutating func seen(_ mapped: Endpoint, by peer: PeerState, on route: Route, now: MonotonicTime) {
+        guard route.socket == .homeIPv4 || route.socket == .homeIPv6, !configuration.policy.refuses(mapped),
+            !mapped.address.isPrivate, mapped.address.isIPv6 == route.remote.address.isIPv6,
+            !hostCandidates.contains(where: { $0.endpoint == mapped }),
+            !discovery.samples.samples.contains(where: { $0.socket == route.socket })
+        else { return }
+        if let first = discovery.seen, first.peer != peer.id, first.mapped == mapped {
+            discovery.isSeenTwice = true
+            candidatesChanged(now: now)
+        } else if discovery.seen == nil || !discovery.isSeenTwice {
+            discovery.seen = (mapped, peer.id)
+        }
+    }
+}
