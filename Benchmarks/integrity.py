@@ -4,7 +4,8 @@
 Two of our daemons, for every setting of the four offloads, both families (outside the tunnel as inside) and MTU 1280,
 1400 and 8900; SIZE MB (default 256) over TCP and as much over UDP in each cell, hashed at both ends. UDP is sent by a
 window that the receiver opens, so that no queue overflows and every loss is a finding; every datagram carries its number,
-and sender and receiver use segmentation offload themselves, so that the TUN's is used too. FULL=1 adds 10 GB with
+and sender and receiver use segmentation offload themselves, so that the TUN's is used too. That an offload was in effect, or
+was not, is read off the sizes that the kernel counted: a cell that did not test what it says fails. FULL=1 adds 10 GB with
 everything on; QUICK=1 runs eight cells only. Status 1 when a byte was lost, reordered or corrupted. Needs root.
 """
 import hashlib
@@ -185,28 +186,75 @@ def start(number, switches, mtu):
     return tunnel
 
 
-def cell(label, tunnel, mtu, v6, total):
+class Sizes:
+    """Mean sizes, in bytes, of what each interface and socket handled since this was made: a large segment counts as one."""
+
+    def __init__(self, tunnel, v6):
+        (self.left, self.link, *_), (self.right, *_) = tunnel.ends()
+        self.v6 = v6
+        self.start = self.read()
+
+    def read(self):
+        tun, cable, far = (
+            json.loads(harness.run(['ip', '-n', side.name, '-j', '-s', 'link', 'show', 'dev', link]))[0]['stats64']
+            for side, link in ((self.left, self.link), (self.left, 'eth0'), (self.right, 'eth0')))
+        return {
+            'tun': (tun['tx']['bytes'], tun['tx']['packets']), 'cable': (cable['tx']['bytes'], cable['tx']['packets']),
+            'socket': (far['rx']['bytes'], self.datagrams())}
+
+    def datagrams(self):
+        """What the far end's UDP sockets handed out, in one piece or many."""
+        if self.v6:
+            text = self.right.run(['cat', '/proc/net/snmp6'])
+            return int(next(line.split()[1] for line in text.splitlines() if line.startswith('Udp6InDatagrams')))
+        lines = [line.split() for line in self.right.run(['cat', '/proc/net/snmp']).splitlines()]
+        names, values = (line for line in lines if line[0] == 'Udp:')
+        return int(values[names.index('InDatagrams')])
+
+    def means(self):
+        end = self.read()
+        return {name: (end[name][0] - self.start[name][0]) / max(1, end[name][1] - self.start[name][1]) for name in end}
+
+
+def unexpected(switches, mtu, tcp, udp):
+    """Offloads that were in effect though they were switched off, or the other way round."""
+    # Without large sends nothing arrives that a receive could leave whole.
+    seen = {'tso': tcp['tun'], 'gso': tcp['cable'], 'uso': udp['tun']}
+    if 'no-gso' not in switches:
+        seen['gro'] = tcp['socket']
+    return [f'{name} {"off, but" if f"no-{name}" in switches else "on, but only"} {mean:.0f} B at once'
+            for name, mean in seen.items() if (mean > 1.2 * mtu + 100) == (f'no-{name}' in switches)]
+
+
+def cell(label, tunnel, switches, mtu, v6, total):
     """Prints the cell's line; whether all was well."""
     enter_family(tunnel, v6)
     address = 'fd98::2' if v6 else tunnel.inner[1]
-    good, parts = True, []
+    good, parts, sizes = True, [], {}
     for protocol in ('tcp', 'udp'):
+        counted = Sizes(tunnel, v6)
         try:
             result = transfer(tunnel, protocol, address, total, payload(mtu, v6))
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             good = False
             parts.append(f'{protocol} FAILED: {error}')
             continue
+        sizes[protocol] = counted.means()
         clean = result['same'] and not (result['lost'] or result['reordered'] or result['corrupted'])
         good = good and clean
         parts.append(f'{protocol} lost {result["lost"]} reordered {result["reordered"]} corrupted {result["corrupted"]} '
                      f'hash {"same" if result["same"] else "DIFFERS"} {result["mbit"]:5.0f} Mbit/s')
+    if len(sizes) == 2:
+        wrong = unexpected(switches, mtu, sizes['tcp'], sizes['udp'])
+        good = good and not wrong
+        parts += wrong
     print(f'{label:32} {"v6" if v6 else "v4"} {mtu:5}  {"   ".join(parts)}  {"ok" if good else "FAIL"}', flush=True)
     return good
 
 
 def main():
     harness.begin()
+    started = time.time()
     megabytes = int(os.environ.get('SIZE') or 256)
     words = ('no-tso', 'no-uso', 'no-gso', 'no-gro')
     settings = [tuple(word for word, isOff in zip(words, off) if isOff)
@@ -214,22 +262,28 @@ def main():
     mtus = (1280, 1400, 8900)
     if os.environ.get('QUICK', '') not in ('', '0'):
         settings, mtus = [(), words], (1280, 8900)
-    print(f'# {megabytes} MB over TCP and over UDP a cell; lost in bytes (TCP) or datagrams (UDP)', flush=True)
-    failed = cells = 0
-    number = 0
+    isFull = os.environ.get('FULL', '') not in ('', '0')
+    count = len(settings) * len(mtus) * 2
+    print(f'# {len(settings)} settings of TUN TSO, TUN USO, UDP GSO, UDP GRO x v4, v6 x MTU {", ".join(map(str, mtus))}: {count} '
+          f'cells of {megabytes} MB over TCP and over UDP{", then 10 GB over each with everything on" if isFull else ""}; '
+          f'lost in bytes (TCP) or datagrams (UDP)', flush=True)
+    failed = cells = number = total = 0
     for switches, mtu in itertools.product(settings, mtus):
         tunnel = start(number, switches, mtu)
         number = (number + 1) % 10
         for v6 in (False, True):
             cells += 1
-            failed += not cell(' '.join(switches) or 'all on', tunnel, mtu, v6, megabytes * 1_000_000)
+            total += 2 * megabytes / 1000
+            failed += not cell(' '.join(switches) or 'all on', tunnel, switches, mtu, v6, megabytes * 1_000_000)
         tunnel.remove()
-    if os.environ.get('FULL', '') not in ('', '0'):
+    if isFull:
         tunnel = start(number, (), 1400)
         cells += 1
-        failed += not cell('all on, 10 GB', tunnel, 1400, False, 10_000_000_000)
+        total += 20
+        failed += not cell('all on, 10 GB', tunnel, (), 1400, False, 10_000_000_000)
         tunnel.remove()
-    print(f'make bench-integrity: {cells - failed} of {cells} cells clean' + (', FAILED' if failed else ''))
+    print(f'make bench-integrity: {cells - failed} of {cells} cells clean, {total:.1f} GB hashed at both ends in '
+          f'{time.time() - started:.0f} s' + (', FAILED' if failed else ''))
     return 1 if failed else 0
 
 
