@@ -79,8 +79,8 @@ struct MatrixSummary {
         ] where !values.isEmpty {
             rows.append((name, Self.percentiles(values), ""))
         }
-        let lost = trials.compactMap(\.lost).reduce(0, +)
-        rows.append(("lost on paths just found", "\(lost) of \(10 * trials.compactMap(\.lost).count)", "0"))
+        let checked = record.cells.filter { $0.a != "lossy" && $0.b != "lossy" }.flatMap(\.trials).compactMap(\.lost)
+        rows.append(("lost on paths just found", "\(checked.reduce(0, +)) of \(10 * checked.count)", "0"))
         return rows
     }
 

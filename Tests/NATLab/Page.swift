@@ -86,7 +86,7 @@ struct Page {
             text += "<div><h3>\(Self.escape(profile.name))</h3>"
             for (name, share, style) in [
                 ("this run", shares.measured, "run"), ("simple punching", shares.simple, "simple"),
-                ("possible", shares.possible, "possible"), ("pairs without UDP", shares.blocked, "blocked"),
+                ("possible", shares.possible, "possible"), ("without UDP", shares.blocked, "blocked"),
             ] {
                 guard let share else {
                     text += "<div class=bar><span>\(name)</span><em>not every class was measured</em></div>"
@@ -155,7 +155,8 @@ struct Page {
         }
         return section(
             "Below what is possible (\(cells.count) of \(summary.record.cells.count) pairs)",
-            "<table class=plain><tr><th>one<th>other<th>crossing<th>trials<th>note</tr>\(rows.joined())</table>")
+            "<details\(rows.count > 30 ? "" : " open")><summary>Each of them</summary><table class=plain>"
+                + "<tr><th>one<th>other<th>crossing<th>trials<th>note</tr>\(rows.joined())</table></details>")
     }
 
     // MARK: - Words

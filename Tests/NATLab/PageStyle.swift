@@ -10,7 +10,7 @@ enum PageStyle {
         * { box-sizing: border-box; }
         body { margin: 0; background: var(--ground); color: var(--ink);
           font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-        main { max-width: 1320px; margin: 0 auto; padding: 32px 24px 64px; }
+        main { max-width: 1480px; margin: 0 auto; padding: 32px 24px 64px; }
         h1 { font-size: 30px; letter-spacing: -.02em; margin: 0; } h1 span { color: var(--accent); font-weight: 400; }
         h2 { font-size: 18px; margin: 0 0 8px; } h3 { font-size: 14px; margin: 18px 0 6px; }
         p { color: var(--soft); margin: 4px 0 14px; max-width: 90ch; }
@@ -28,7 +28,7 @@ enum PageStyle {
         .matrix th.row i { display: block; font-style: normal; font-weight: 400; font-size: 10px; color: var(--soft); }
         .matrix th.column { height: 118px; vertical-align: bottom; padding: 0; }
         .matrix th.column span { display: block; writing-mode: vertical-rl; transform: rotate(180deg); margin: 0 auto 4px; }
-        .matrix td { width: 42px; min-width: 40px; height: 32px; text-align: center; border-radius: 5px; cursor: default; }
+        .matrix td { width: 40px; min-width: 38px; height: 32px; text-align: center; border-radius: 5px; cursor: default; }
         .matrix td { line-height: 1.15; }
         .matrix td small { display: block; font-size: 9.5px; line-height: 1; color: inherit; opacity: .85; }
         .direct { background: var(--direct); color: #fff; }
@@ -59,6 +59,7 @@ enum PageStyle {
         svg .last { text-anchor: end; }
         svg .axis { stroke: var(--line); stroke-width: 2; } svg .limit { stroke: var(--dead); stroke-width: 1.5; }
         svg circle { fill: var(--accent); fill-opacity: .55; } svg .bad { fill: var(--dead); }
+        summary { cursor: pointer; color: var(--accent); margin-bottom: 8px; }
         .plain { border-spacing: 0; width: 100%; font-size: 13.5px; }
         .plain th { text-align: left; font-weight: 500; } .plain td, .plain th { padding: 5px 14px 5px 0;
           border-bottom: 1px solid var(--line); vertical-align: top; }

@@ -68,8 +68,11 @@ enum Program {
         for row in try summary.profiles() { profiles.add(row) }
         put()
         for line in profiles.lines { put(line) }
-        if !summary.shortfalls.isEmpty { put("\nbelow what is possible:") }
-        for cell in summary.shortfalls { put("  " + MatrixRun.line(cell)) }
+        let shortfalls = summary.shortfalls
+        if shortfalls.isEmpty { return }
+        put("\nbelow what is possible: \(shortfalls.count) of \(record.cells.count) pairs")
+        for cell in shortfalls.prefix(40) { put("  " + MatrixRun.line(cell)) }
+        if shortfalls.count > 40 { put("  … the others are in the page and in the file") }
     }
 
     private static func complain(_ text: String) {

@@ -1,4 +1,4 @@
-/// A population of endpoints: how often each kind of NAT is met, in percent.
+/// A population of endpoints (agents: cloud and Kubernetes 60%, home 30%, mobile 10%): how often each kind of NAT is met, in percent.
 ///
 /// Published data is thin and old; the first two are composites of it and a judgement, the third judges nothing.
 package struct Profile: Sendable {
@@ -7,7 +7,7 @@ package struct Profile: Sendable {
 
     package static let all = [
         Profile(
-            name: "agents (cloud and Kubernetes 60, home 30, mobile 10)",
+            name: "agents",
             weights: [
                 ("open", 18), ("full-cone", 4), ("restricted", 4), ("port-restricted", 27), ("rewritten", 7),
                 ("sequential", 3), ("symmetric", 22), ("block", 5), ("cgn", 5), ("udp-blocked", 5),

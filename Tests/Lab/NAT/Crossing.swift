@@ -53,6 +53,9 @@ extension NATClass {
         var isCone: Bool { [.open, .eif, .adf, .apdf].contains(self) }
         /// What an unknown sender's packet passes.
         var isUnfiltered: Bool { [.open, .eif, .anyEIF].contains(self) }
+        var isPool: Bool {
+            if case .pool = self { true } else { false }
+        }
         /// Where the filter looks at addresses alone.
         var filtersByAddress: Bool { [.adf, .anyADF].contains(self) }
     }
@@ -68,11 +71,9 @@ extension NATClass {
         // An open end, or one that lets anybody in at an address that everybody sees.
         if a == .open || b == .open || a == .eif || b == .eif { return .simple }
         if a.isCone, b.isCone { return .simple }
-        if a.isUnfiltered || b.isUnfiltered { return .simpleIfReused }
-        if a == .adf || b == .adf {
-            if case .pool = a == .adf ? b : a { return .predicted }
-            return .simple
-        }
+        if a.isUnfiltered || b.isUnfiltered { return a == .adf || b == .adf ? .simple : .simpleIfReused }
+        if a == .adf || b == .adf { return a.isPool || b.isPool ? .predicted : .simple }
+        if a.isPool || b.isPool { return a == .apdf || b == .apdf || (a.isPool && b.isPool) ? .predicted : .relayed }
         if a.filtersByAddress || b.filtersByAddress { return .birthday }
         if a == .apdf || b == .apdf { return oneSided(a == .apdf ? b : a) }
         return twoSided(a, b)
@@ -80,7 +81,7 @@ extension NATClass {
 
     private static func oneSided(_ hard: Column) -> Crossing {
         switch hard {
-        case .sequential, .pool: .predicted
+        case .sequential: .predicted
         default: .birthday
         }
     }
@@ -88,16 +89,15 @@ extension NATClass {
     private static func twoSided(_ a: Column, _ b: Column) -> Crossing {
         // Each probe of a sequential NAT moves its own next port on, so that no prediction survives a long spray.
         if (a == .sequential && b == .random) || (a == .random && b == .sequential) { return .relayed }
-        let (first, second) = (guesses(a), guesses(b))
-        if first * second <= 64 { return .predicted }
-        return first * second <= largestBirthday ? .twoSidedBirthday : .relayed
+        if a == .sequential, b == .sequential { return .predicted }
+        return guesses(a) * guesses(b) <= largestBirthday ? .twoSidedBirthday : .relayed
     }
 
     /// How many outside ports a hard NAT's next one is among.
     private static func guesses(_ column: Column) -> Int {
         switch column {
         case .sequential: 5
-        case .pool(let count), .block(let count): count
+        case .block(let count): count
         default: 64512
         }
     }
