@@ -102,11 +102,11 @@ extension Peering {
         refreshCandidates(&core, now: now)
     }
 
-    private mutating func refreshCandidates(_ core: inout TunnelCore, now: MonotonicTime) {
+    mutating func refreshCandidates(_ core: inout TunnelCore, now: MonotonicTime) {
         let hosts = Set(hostCandidates.map(\.endpoint))
         let reflexive = Set(mapped.values).subtracting(hosts).sorted().map { Candidate(.serverReflexive, $0) }
         // What works across NATs comes first: the list is cut at eight.
-        engine.setLocalCandidates(reflexive + hostCandidates, now: now)
+        engine.setLocalCandidates(portMappedCandidates + reflexive + hostCandidates, now: now)
         perform(&core, now: now)
     }
 }

@@ -62,6 +62,8 @@ struct Peering: ~Copyable {
     var stun: BindingClient
     var mapped: [Endpoint: Endpoint] = [:]
     var hostCandidates: [Candidate] = []
+    /// What the gateway forwards to the tunnel's port.
+    var portMapped: Endpoint?
     var peers: [AgentID: MeshPeer] = [:]
     var byDevice: [PeerID: MeshPeer] = [:]
     var strangers: Strangers
