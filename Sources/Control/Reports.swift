@@ -17,6 +17,10 @@ package struct StatusReport: Codable, Sendable, Equatable {
     package var listenPort: UInt16
     /// What STUN saw, as `ADDRESS:PORT`; empty when no answer came.
     package var mapped: [String]
+    /// How the NAT maps and filters, in one line in the words of RFC 4787; empty while it is not known.
+    package var nat: String
+    /// What the gateway forwards to `listenPort`, as `ADDRESS:PORT`; empty where it does not.
+    package var portMapped: String
     /// The relay's endpoint, and whether it has accepted us.
     package var relay: String
     package var relayUp: Bool
@@ -30,7 +34,8 @@ package struct StatusReport: Codable, Sendable, Equatable {
 
     package init(
         name: String, mesh: String, id: String, addresses: [String], hub: String, hubDetail: String, ready: Bool,
-        waitingFor: [String], publicKey: String, listenPort: UInt16, mapped: [String], relay: String, relayUp: Bool,
+        waitingFor: [String], publicKey: String, listenPort: UInt16, mapped: [String], nat: String = "",
+        portMapped: String = "", relay: String, relayUp: Bool,
         credentialExpiresInSeconds: Int64, uptimeSeconds: Double, drops: [String: UInt64], secretSlabs: Int,
         lockedSecretSlabs: Int
     ) {
@@ -45,6 +50,8 @@ package struct StatusReport: Codable, Sendable, Equatable {
         self.publicKey = publicKey
         self.listenPort = listenPort
         self.mapped = mapped
+        self.nat = nat
+        self.portMapped = portMapped
         self.relay = relay
         self.relayUp = relayUp
         self.credentialExpiresInSeconds = credentialExpiresInSeconds

@@ -17,8 +17,8 @@ package enum BehaviorProbe {
     /// - Parameter refusedTargets: what no server may make us send to.
     package static func run(
         servers: [Endpoint], hostAddresses: [IPAddress], refusedTargets: [IPPrefix] = []
-    ) throws -> NATBehavior {
-        guard let family = servers.first?.address.isIPv6 else { return NATBehavior() }
+    ) throws -> BehaviorReport {
+        guard let family = servers.first?.address.isIPv6 else { return BehaviorReport() }
         let servers = servers.filter { $0.address.isIPv6 == family }
         let sockets = try (0..<2 + sampleSockets).map { _ in SharedSocket(try UDPSocket(family ? .ipv6 : .ipv4)) }
         let epoll = try Epoll()

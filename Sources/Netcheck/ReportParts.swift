@@ -19,7 +19,7 @@ func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) a
 }
 
 extension NATReport {
-    init(_ behavior: NATBehavior) {
+    init(_ behavior: BehaviorReport) {
         self.init(
             udp: !behavior.mapped.isEmpty, mapped: behavior.mapped.map(\.description),
             isTranslated: behavior.isTranslated, mapping: behavior.mapping?.rawValue,

@@ -3,13 +3,13 @@ import Addressing
 // What the answers say.
 extension BehaviorDiscovery {
     /// What is known by now.
-    package var behavior: NATBehavior {
+    package var behavior: BehaviorReport {
         let mappings = answers { $0 == .mapping }
         let samples = answers { purpose in if case .filtering = purpose { false } else { true } }
             .map { question, mapped in
                 PortSample(localPort: localPorts[question.socket], destination: question.destination, mapped: mapped)
             }
-        var behavior = NATBehavior(samples: samples)
+        var behavior = BehaviorReport(samples: samples)
         var mapped: [Endpoint] = []
         for (_, endpoint) in mappings where !mapped.contains(endpoint) { mapped.append(endpoint) }
         behavior.mapped = mapped

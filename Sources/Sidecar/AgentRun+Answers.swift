@@ -74,7 +74,8 @@ extension AgentRun {
             name: state.name, mesh: membership.mesh, id: identity.id.description,
             addresses: interfaceAddresses.map(\.description), hub: state.hub.rawValue, hubDetail: state.hubDetail,
             ready: state.isReady, waitingFor: state.waitingFor, publicKey: joined?.publicKey.base64 ?? "",
-            listenPort: tunnel?.0 ?? 0, mapped: state.mapped, relay: state.relay, relayUp: state.relayIsUp,
+            listenPort: tunnel?.0 ?? 0, mapped: state.mapped, nat: state.nat, portMapped: state.portMapped,
+            relay: state.relay, relayUp: state.relayIsUp,
             credentialExpiresInSeconds: expires,
             uptimeSeconds: MonotonicTime.now().since(status.started).seconds, drops: tunnel?.1 ?? [:],
             secretSlabs: slabs.slabs, lockedSecretSlabs: slabs.locked)

@@ -97,6 +97,8 @@ final class AgentRun: Sendable {
             group.addTask { await talk.announce(admission.credential) }
             group.addTask { try await talk.renewals() }
             group.addTask { try await talk.watchUnderlay() }
+            group.addTask { try await talk.watchNAT() }
+            group.addTask { try await talk.keepPortMapped() }
             group.addTask { try await talk.greetRequired() }
             defer { group.cancelAll() }
             // Tasks that end by themselves have done their part; the tunnel's end is the end.

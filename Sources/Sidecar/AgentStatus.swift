@@ -17,6 +17,9 @@ final class AgentStatus: Sendable {
         var relay = ""
         var relayIsUp = false
         var mapped: [String] = []
+        /// In the words of RFC 4787; empty while it is not known.
+        var nat = ""
+        var portMapped = ""
         var credential: Credential?
         var saidReady = false
 

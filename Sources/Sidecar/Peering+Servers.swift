@@ -66,7 +66,12 @@ extension Peering {
     /// The underlay's own addresses changed.
     mutating func setHostAddresses(_ addresses: [IPAddress], _ core: inout TunnelCore, now: MonotonicTime) {
         let port = core.port
-        engine.setLocalCandidates(addresses.map { Candidate(.host, Endpoint($0, port: port)) }, now: now)
+        hostCandidates = addresses.map { Candidate(.host, Endpoint($0, port: port)) }
+        refreshCandidates(&core, now: now)
+    }
+
+    mutating func refreshCandidates(_ core: inout TunnelCore, now: MonotonicTime) {
+        engine.setLocalCandidates(portMappedCandidates + hostCandidates, now: now)
         perform(&core, now: now)
     }
 }

@@ -63,6 +63,9 @@ struct Peering: ~Copyable {
     private var mapped: [Endpoint] = []
     /// Nil when the system has no room for them: then the home sockets must do.
     private var probing: ProbingSockets?
+    var hostCandidates: [Candidate] = []
+    /// What the gateway forwards to the tunnel's port.
+    var portMapped: Endpoint?
     var peers: [AgentID: MeshPeer] = [:]
     var byDevice: [PeerID: MeshPeer] = [:]
     var strangers: Strangers

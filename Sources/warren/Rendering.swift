@@ -20,7 +20,11 @@ enum Rendering {
             ("hub", status.hubDetail.isEmpty ? status.hub : "\(status.hub): \(status.hubDetail)"),
             ("relay", "\(status.relay) \(status.relayUp ? "up" : "down")"),
             ("seen from outside as", status.mapped.isEmpty ? "no STUN answer" : status.mapped.joined(separator: "  ")),
-            ("port", "\(status.listenPort)"),
+            ("NAT", status.nat.isEmpty ? "not known" : status.nat),
+            (
+                "port",
+                "\(status.listenPort)" + (status.portMapped.isEmpty ? "" : ", forwarded from \(status.portMapped)")
+            ),
             ("credential", "expires in \(status.credentialExpiresInSeconds / 60) min"),
         ]
         if !status.drops.isEmpty {

@@ -80,6 +80,6 @@ private final class LoopbackServer: Sendable {
     }
 
     @Test func `without servers nothing is known`() throws {
-        #expect(try BehaviorProbe.run(servers: [], hostAddresses: []) == NATBehavior())
+        #expect(try BehaviorProbe.run(servers: [], hostAddresses: []) == BehaviorReport())
     }
 }

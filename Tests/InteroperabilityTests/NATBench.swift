@@ -125,7 +125,7 @@ struct NATBench {
     ]
 
     /// What our own discovery says, from the host.
-    func discover(port: UInt16 = 3478) throws -> NATBehavior {
+    func discover(port: UInt16 = 3478) throws -> BehaviorReport {
         guard let server = Endpoint("\(Self.first):\(port)"), let own = IPAddress(Self.hostAddress) else {
             throw LabError.unexpected("no endpoint")
         }

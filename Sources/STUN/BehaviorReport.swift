@@ -22,7 +22,7 @@ package enum AddressPooling: String, Hashable, Sendable {
 }
 
 /// What a NAT or firewall in front of us does, as STUN servers saw it (RFC 5780). Nil is what was not found out.
-package struct NATBehavior: Hashable, Sendable {
+package struct BehaviorReport: Hashable, Sendable {
     package var mapping: MappingBehavior?
     package var filtering: FilteringBehavior?
     package var allocation: PortAllocation?
@@ -52,7 +52,7 @@ package struct NATBehavior: Hashable, Sendable {
     }
 }
 
-extension NATBehavior: CustomStringConvertible {
+extension BehaviorReport: CustomStringConvertible {
     /// One line in the words of RFC 4787.
     package var description: String {
         if isBlocked { return "UDP is blocked: no STUN server answered" }
