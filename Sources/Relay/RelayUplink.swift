@@ -14,8 +14,9 @@ package enum RelayTransport: UInt8, CaseIterable, Hashable, Sendable {
 /// One relay as an agent uses it, as a state machine: its transports raced, the first that works kept, and a better one taken
 /// when it comes back.
 ///
-/// UDP begins at once, TLS 150 ms later, the proxy 300 ms later; what is known to be blocked waits until the others have
-/// begun. UDP is preferred whenever its challenge arrives, and asked for again and again while a stream serves. The agent is
+/// UDP begins at once, TLS 50 ms later, the proxy 150 ms later; what is known to be blocked waits until the others have
+/// begun. A head start may be so short because TCP's own handshake gives UDP a round trip more, before which a relay that
+/// is not needed has done no work. UDP is preferred whenever its challenge arrives, and asked for again and again while a stream serves. The agent is
 /// registered once: whichever transport proves last has it, at the relay too.
 ///
 /// The caller performs `actions`: it sends datagrams, opens and closes streams (by attempt number) and sends frames on them;
@@ -23,8 +24,9 @@ package enum RelayTransport: UInt8, CaseIterable, Hashable, Sendable {
 /// Not safe for concurrent use.
 package struct RelayUplink: Sendable {
     package struct Configuration: Sendable {
-        /// Between the starts of two transports.
-        package var stagger = Interval.milliseconds(150)
+        /// When TLS and the proxy begin, if those before them are not known to be blocked.
+        package var tlsStart = Interval.milliseconds(50)
+        package var proxyStart = Interval.milliseconds(150)
         /// Waits between attempts: drawn from zero to a limit that doubles from the first to the last ("full jitter").
         package var backoff = Interval.milliseconds(250)...Interval.seconds(30)
         /// How long a stream may take to open, and to register then.
@@ -176,13 +178,19 @@ package struct RelayUplink: Sendable {
 
     /// Sets the transports off, one after the other.
     mutating func race(blocked: Set<RelayTransport>, now: MonotonicTime) {
-        let order = RelayTransport.allCases.filter(transports.contains)
-        var delay = Interval.zero
-        for transport in order.filter({ !blocked.contains($0) }) + order.filter(blocked.contains) {
-            if transport != .udp { retries[transport, default: Retry(next: .never)].next = now + delay }
-            // A hello costs nothing: UDP always begins at once, and its turn is given to the next.
-            if transport != .udp || !blocked.contains(.udp) { delay = delay + configuration.stagger }
+        let usable = RelayTransport.allCases.filter { transports.contains($0) && !blocked.contains($0) }
+        let starts: [RelayTransport: Interval] = [
+            .udp: .zero, .tls: configuration.tlsStart, .proxy: configuration.proxyStart,
+        ]
+        // The first that may work has no one to wait for. What is blocked comes after the others.
+        let first = usable.first.flatMap { starts[$0] } ?? .zero
+        for transport in [RelayTransport.tls, .proxy] where transports.contains(transport) {
+            let start = starts[transport] ?? .zero
+            let wait = blocked.contains(transport) && !usable.isEmpty ? start + configuration.proxyStart : start
+            retries[transport, default: Retry(next: .never)].next =
+                now + .nanoseconds(wait.nanoseconds - min(first.nanoseconds, wait.nanoseconds))
         }
+        // A hello costs nothing.
         if transports.contains(.udp) { udp.register(now: now) }
     }
 

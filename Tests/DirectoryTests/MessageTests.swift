@@ -15,7 +15,12 @@ import Timing
     private static let info = MeshInfo(
         directory: HubAddress("hub:7443")!, directoryPin: key,
         ranges: [IPPrefix("fd12::/48")!, IPPrefix("10.9.0.0/16")!],
-        relays: [.init(id: id, endpoints: [Endpoint("192.0.2.1:3478")!, Endpoint("[2001:db8::1]:3478")!])],
+        relays: [
+            .init(
+                id: id, endpoints: [Endpoint("192.0.2.1:3478")!, Endpoint("[2001:db8::1]:3478")!],
+                streams: [.init(address: HubAddress("relay.example:443")!, pin: key)]),
+            .init(id: AgentID(high: 3, low: 4), endpoints: [Endpoint("192.0.2.2:3478")!]),
+        ],
         stun: [Endpoint("192.0.2.1:3478")!])
 
     static let all: [Message] = [

@@ -169,4 +169,48 @@ import Testing
             #expect(nowhere.error.hasPrefix("warren-hub: /nonexistent is not a hub's folder"))
         }
     }
+
+    @Test func `relay serves alone with the authority's public key, and prints what advertise takes`() throws {
+        try withHub { path in
+            let hub = try HubFolder(opening: path)
+            let folder = TestHub.temporaryFolder()
+            defer { TestHub.remove(folder) }
+            let options = [
+                "relay", "--dir", folder, "--mesh", "demo", "--authority-key", hub.configuration.authorityKey.base64,
+                "--udp", "192.0.2.3:3478", "--tls", "relay.example:443", "--listen", "127.0.0.1:0", "--relay-listen",
+                "127.0.0.1:0",
+            ]
+            let (process, out, error) = try start(options)
+            defer { if process.isRunning { process.interrupt() } }
+            let line = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self)
+            var log = ""
+            while !log.contains("health: on") {
+                let data = error.fileHandleForReading.availableData
+                if data.isEmpty { break }
+                log += String(decoding: data, as: UTF8.self)
+            }
+            #expect(log.contains("relay and STUN: on") && !log.contains("authority: on"))
+            let relay = try HubFolder(opening: folder)
+            #expect(!FileManager.default.fileExists(atPath: "\(folder)/authority.key"))
+            let text = "\(try relay.relayID())@192.0.2.3:3478,relay.example:443,\(relay.pin.base64)"
+            #expect(line == "warren-hub advertise --relay \(text)\n")
+
+            let changed = try run("advertise", "--dir", path, "--relay", text)
+            #expect(changed.status == 0)
+            let advertised = try HubFolder(opening: path).configuration.relays
+            #expect(advertised.map(\.text) == [text])
+            process.terminate()
+            process.waitUntilExit()
+            #expect(process.terminationStatus == 0)
+
+            // Again with the same key it is the same relay; with another it refuses.
+            var other = options
+            other[6] = Bytes32.zero.base64
+            let (refused, _, reason) = try start(other)
+            let said = String(decoding: reason.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+            refused.waitUntilExit()
+            #expect(refused.terminationStatus == 1)
+            #expect(said.hasPrefix("warren-hub: --dir \(folder): it belongs to mesh demo"))
+        }
+    }
 }

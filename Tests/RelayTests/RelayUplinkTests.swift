@@ -32,10 +32,10 @@ import Timing
 
     @Test(
         arguments: [
-            ([RelayTransport.udp], [], RelayTransport.tls, 310 as UInt64),
+            ([RelayTransport.udp], [], RelayTransport.tls, 210 as UInt64),
             ([.udp], [.udp], .tls, 160),
-            ([.udp, .tls], [], .proxy, 500),
-            ([.udp, .tls], [.udp], .proxy, 350),
+            ([.udp, .tls], [], .proxy, 350),
+            ([.udp, .tls], [.udp], .proxy, 300),
             ([.udp, .tls], [.udp, .tls], .proxy, 200),
         ] as [([RelayTransport], [RelayTransport], RelayTransport, UInt64)])
     func `what is blocked costs its head start, or nothing where it is known`(
@@ -52,7 +52,7 @@ import Timing
         let fleet = try fleet(delay: .milliseconds(100))
         let result = try #require(try up(fleet))
         #expect(result.transport == .udp && result.after == .milliseconds(400))
-        #expect(fleet.opens.map(\.transport) == [.tls])
+        #expect(fleet.opens.map(\.transport) == [.tls, .proxy])
         try fleet.run(.seconds(20))
         #expect(fleet.homes.uplink(0)?.active == .udp && fleet.homes.uplink(0)?.streams.isEmpty == true)
         #expect(fleet.servers[0]?.server.link(of: fleet.member.id) == RelayLink(RelayFleet.agentEndpoint))
