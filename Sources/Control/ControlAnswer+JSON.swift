@@ -33,6 +33,8 @@ extension StatusReport {
             object.member("mapped") { $0.strings(mapped) }
             object.member("mesh") { $0.string(mesh) }
             object.member("name") { $0.string(name) }
+            object.member("nat") { $0.string(nat) }
+            object.member("portMapped") { $0.string(portMapped) }
             object.member("publicKey") { $0.string(publicKey) }
             object.member("ready") { $0.literal("\(ready)") }
             object.member("relay") { $0.string(relay) }

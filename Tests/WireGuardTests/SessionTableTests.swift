@@ -32,18 +32,23 @@ import Timing
             }
             #expect(table.count == model.count)
         }
-        for index in stride(from: UInt32(0), to: 300 * 64, by: 1) {
-            let found = table.read(index) { ObjectIdentifier($0) }
-            #expect(found == model[index].map { ObjectIdentifier($0) })
+        withExtendedLifetime(model) {
+            for index in stride(from: UInt32(0), to: 300 * 64, by: 1) {
+                let found = table.read(index) { ObjectIdentifier($0) }
+                #expect(found == model[index].map { ObjectIdentifier($0) })
+            }
         }
     }
 
     @Test func `the greatest and the least index are indices as others`() throws {
         let table = SessionTable(Reclaimer())
         let kept = try [keypair(0), keypair(1), keypair(.max), keypair(.max - 1)]
-        for keypair in kept { table.insert(keypair) }
-        for keypair in kept { #expect(table.read(keypair.localIndex) { $0 === keypair } == true) }
-        table.remove(0)
-        #expect(table.read(0) { _ in true } == nil && table.read(.max) { _ in true } == true)
+        // The table keeps nothing alive.
+        withExtendedLifetime(kept) {
+            for keypair in kept { table.insert(keypair) }
+            for keypair in kept { #expect(table.read(keypair.localIndex) { $0 === keypair } == true) }
+            table.remove(0)
+            #expect(table.read(0) { _ in true } == nil && table.read(.max) { _ in true } == true)
+        }
     }
 }
