@@ -6,6 +6,7 @@ extension ControlAnswer {
         writer.object { object in
             if let error { object.member("error") { $0.string(error) } }
             if let identity { object.member("identity") { identity.write(to: &$0) } }
+            if let netcheck { object.member("netcheck") { netcheck.write(to: &$0) } }
             if let peers { object.member("peers") { $0.array(peers) { peer, item in peer.write(to: &item) } } }
             if let status { object.member("status") { status.write(to: &$0) } }
         }
@@ -76,7 +77,7 @@ extension IdentityReport {
 }
 
 /// Text of JSON (RFC 8259), written from front to back.
-private struct JSONWriter {
+struct JSONWriter {
     private(set) var text = ""
     private var needsComma = false
 

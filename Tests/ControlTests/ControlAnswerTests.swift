@@ -18,13 +18,35 @@ import Testing
             name: "", id: "", addresses: [], publicKey: "", path: "none", endpoint: "", rttMs: nil, directAfterMs: nil,
             rxBytes: 1, txBytes: 2, handshakeAgeS: 1e20),
     ]
+    private static var netcheck: NetcheckReport {
+        var report = NetcheckReport()
+        report.addresses = ["10.0.0.2"]
+        report.gateway = "10.0.0.1"
+        report.ipv4 = NATReport(
+            udp: true, mapped: ["203.0.113.9:4444"], isTranslated: true, mapping: "endpoint-independent",
+            filtering: nil, allocation: "random ports", pooling: "paired", summary: "one \"line\"")
+        report.portMapping = [PortMappingReport(name: "PCP", state: "refused", external: nil, detail: "not authorised")]
+        report.hub = ReachReport(address: "hub.example:443", state: "reachable", rttMs: 1.5, readyMs: 3)
+        report.relays = [
+            RelayReachReport(
+                id: "00ff", udp: [ReachReport(address: "192.0.2.9:3478", state: "timeout", detail: "no answer")],
+                tls: ReachReport(address: "192.0.2.9:443", state: "refused"), proxy: nil)
+        ]
+        report.proxy = "proxy.example:3128"
+        report.captivePortal = "http://portal.example/"
+        report.interceptingProxy = "Example CA"
+        report.problems = ["no UDP"]
+        report.seconds = 1.25
+        return report
+    }
     private static let identity = IdentityReport(
         name: "agent-b", id: "01", addresses: ["fd77::2"], subject: "spiffe://mesh/agent/agent-b")
 
     @Test(arguments: [
         ControlAnswer(), ControlAnswer(error: "no such agent"), ControlAnswer(status: status), ControlAnswer(peers: []),
         ControlAnswer(peers: peers), ControlAnswer(identity: identity),
-        ControlAnswer(error: "", status: status, peers: peers, identity: identity),
+        ControlAnswer(netcheck: NetcheckReport()),
+        ControlAnswer(error: "", status: status, peers: peers, identity: identity, netcheck: netcheck),
     ])
     func `its JSON is what Foundation writes, and reads as the same answer`(_ answer: ControlAnswer) throws {
         let encoder = JSONEncoder()
