@@ -110,6 +110,7 @@ struct Inbound: ~Copyable {
             io.wake()
         }
         guard opened.wantsRekey || peer.with({ $0.tellsHeard(on: path, now) }) else { return }
+        io.plane.heard(peer, on: path)
         var note = Note(.heard)
         note.peer = peer.id
         note.path = path

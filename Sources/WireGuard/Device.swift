@@ -37,7 +37,12 @@ import Timing
     /// Initiations of one peer come at least so far apart.
     static var initiationInterval: Interval { .milliseconds(20) }
 
-    package var configuration: Configuration { didSet { plane.mtu = configuration.mtu } }
+    package var configuration: Configuration {
+        didSet {
+            plane.mtu = configuration.mtu
+            plane.follows = configuration.roaming == .follow
+        }
+    }
     /// What moves packets on other threads, with what is published here.
     package let plane = PacketPlane()
     /// How often packets were dropped, by reason, by the device itself.
@@ -71,6 +76,7 @@ import Timing
         self.random = random
         self.configuration = configuration
         plane.mtu = configuration.mtu
+        plane.follows = configuration.roaming == .follow
         load = LoadMeter(perSecond: configuration.handshakesPerSecond, burst: configuration.handshakeBurst)
         localKey = nil
         checker = nil
@@ -152,6 +158,7 @@ import Timing
             return
         }
         peer.link.outlet.publish(Outlet(keypair: keypair, path: path, limit: peer.pathLimit), plane.reclaimer)
+        if peer.link.roamed.value() != nil { peer.link.roamed.publish(nil, plane.reclaimer) }
     }
 
     /// Tells packet threads of changed allowed IPs. After changes, before packets.

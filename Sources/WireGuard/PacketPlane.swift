@@ -17,6 +17,7 @@ package final class PacketPlane: Sendable {
     package let drops = SharedDropCounters()
     private let maximumPadded = Atomic<Int>(1420)
     private let isOpen = Atomic<Bool>(false)
+    private let isFollowing = Atomic<Bool>(true)
 
     init() { sessions = SessionTable(reclaimer) }
 
@@ -30,6 +31,18 @@ package final class PacketPlane: Sendable {
     var hasKey: Bool {
         get { isOpen.load(ordering: .relaxed) }
         set { isOpen.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Whether peers' packets follow them at once to where they are heard from (`Device.Roaming.follow`).
+    var follows: Bool {
+        get { isFollowing.load(ordering: .relaxed) }
+        set { isFollowing.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Authentic packets of the peer come in on `path`. By who opens.
+    @inline(__always)
+    package func heard(_ peer: PeerReference, on path: Path) {
+        if follows { peer.with { $0.follow(path, reclaimer) } }
     }
 
     // MARK: Sealing
@@ -68,7 +81,8 @@ package final class PacketPlane: Sendable {
                     return .tooLarge(limit: outlet.limit)
                 }
                 let padded = min((inner.count &+ 15) & ~15, max(inner.count, mtu))
-                let headroom = outlet.path.isRelayed ? relayHeadroom : 0
+                let path = peer.path(outlet)
+                let headroom = path.isRelayed ? relayHeadroom : 0
                 guard output.count >= headroom &+ padded &+ TransportHeader.overhead else {
                     return .dropped(.bufferTooSmall)
                 }
@@ -78,7 +92,7 @@ package final class PacketPlane: Sendable {
                         into: UnsafeMutableRawBufferPointer(rebasing: output[headroom...]), isShared: isShared)
                 else { return .waits(link) }
                 peer.noteSent(length, carriesData: true, now)
-                return .sealed(link, outlet.path, length: length, wantsRekey: outlet.keypair.isDueForRekey(now))
+                return .sealed(link, path, length: length, wantsRekey: outlet.keypair.isDueForRekey(now))
             } ?? .waits(link)
         }
     }

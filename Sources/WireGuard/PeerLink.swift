@@ -17,6 +17,13 @@ package final class Outlet: Sendable {
     }
 }
 
+/// A path that a peer has moved to.
+final class RoamedPath: Sendable {
+    let path: Path
+
+    init(_ path: Path) { self.path = path }
+}
+
 /// What the threads that move packets and the one that knows the peer share of it: the outlet one way, and the other way
 /// when packets went and came, from which its timers follow (`Timers`).
 ///
@@ -25,6 +32,9 @@ package final class PeerLink: Sendable {
     package let id: PeerID
     /// Nil without a session or a path.
     let outlet = Published<Outlet>()
+    /// Where the peer was heard from last, until the outlet has it: the answer to a packet must not take the old path, by
+    /// which it would undo the peer's move.
+    let roamed = Published<RoamedPath>()
 
     private let lastSent = Atomic<UInt64>(0)
     private let lastReceived = Atomic<UInt64>(0)
@@ -68,6 +78,17 @@ package final class PeerLink: Sendable {
     @inline(__always)
     private static func set(_ value: borrowing Atomic<UInt64>, _ new: UInt64) {
         if value.load(ordering: .relaxed) != new { value.store(new, ordering: .relaxed) }
+    }
+
+    /// The path of a packet that goes now.
+    @inline(__always)
+    func path(_ outlet: Outlet) -> Path { roamed.read { $0.path } ?? outlet.path }
+
+    /// An authentic packet came on `path`, to which the peer has moved. By who opens.
+    @inline(__always)
+    func follow(_ path: Path, _ reclaimer: Reclaimer) {
+        guard let known = outlet.read({ self.path($0) }), known != path else { return }
+        roamed.publish(RoamedPath(path), reclaimer)
     }
 
     // MARK: By who tells the control thread

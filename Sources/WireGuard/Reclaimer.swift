@@ -66,7 +66,7 @@ package final class Reclaimer: Sendable {
 
 /// A place where the control thread publishes an immutable object for packet threads, without locks on their side.
 ///
-/// Empty at first. One thread publishes at a time.
+/// Empty at first. Safe from any thread.
 @safe package struct Published<Value: AnyObject & Sendable>: ~Copyable, Sendable {
     // Safe: the reference is retained while it is here, and given to the reclaimer when it leaves.
     private let reference: Atomic<Unmanaged<Value>?>
