@@ -23,6 +23,7 @@ import WireGuard
     @Test func `an answer goes where the peer was heard from, before the device knows`() throws {
         let pair = try Pair()
         try pair.connect()
+        pair.a.device.publishRoutes()
         let (peer, path) = try seal(pair)
         #expect(path == pair.b.path)
         let moved = direct("[2001:db8::2]:7", socket: 1)
@@ -38,6 +39,7 @@ import WireGuard
         configuration.roaming = .caller
         let pair = try Pair(configuration: configuration)
         try pair.connect()
+        pair.a.device.publishRoutes()
         let (peer, path) = try seal(pair)
         pair.a.device.plane.heard(peer, on: direct("198.51.100.1:9"))
         #expect(try seal(pair).path == path)
