@@ -2,6 +2,7 @@ package import Addressing
 import Glibc
 import Linux
 import Netlink
+import Tun
 
 /// `warren0` as it is to be inside a pod: made, checked and removed. All calls act in the calling thread's namespace.
 package struct PodInterface: Sendable {
@@ -37,6 +38,8 @@ package struct PodInterface: Sendable {
                 throw .refused(operation: "find link \(name)", errno: .noDevice, text: nil)
             }
             try socket.set(mtu: mtu, on: link)
+            // Costs only speed where the kernel refuses.
+            try? socket.set(maximumSegments: TunDevice.segmentsPerRun, on: link)
             enableIPv6()
             try socket.disableLinkLocalAddress(on: link)
             for address in addresses { try socket.add(address, to: link) }

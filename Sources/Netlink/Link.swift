@@ -10,6 +10,8 @@ package struct Link: Hashable, Sendable {
     package let isUp: Bool
     /// `veth`, `tun`, `bridge`…; nil for a physical or loopback device.
     package let kind: String?
+    /// How many segments a piece for the device has at most; nil where the kernel does not say.
+    package let maximumSegments: UInt32?
     /// What the kernel says of a TUN or TAP device; nil for other kinds.
     package let tun: Tun?
 
@@ -31,13 +33,15 @@ package struct Link: Hashable, Sendable {
     }
 
     package init(
-        index: Int32, name: String, mtu: UInt32 = 1500, isUp: Bool = false, kind: String? = nil, tun: Tun? = nil
+        index: Int32, name: String, mtu: UInt32 = 1500, isUp: Bool = false, kind: String? = nil,
+        maximumSegments: UInt32? = nil, tun: Tun? = nil
     ) {
         self.index = index
         self.name = name
         self.mtu = mtu
         self.isUp = isUp
         self.kind = kind
+        self.maximumSegments = maximumSegments
         self.tun = tun
     }
 }
@@ -55,6 +59,7 @@ extension Link {
         self.init(
             index: header.ifi_index, name: name, mtu: attributes.number(IFLA_MTU) ?? 0,
             isUp: header.ifi_flags & UInt32(IFF_UP) != 0, kind: kind,
+            maximumSegments: attributes.number(IFLA_GSO_MAX_SEGS),
             tun: kind == "tun" ? info?.nested(IFLA_INFO_DATA).map(Tun.init) : nil)
     }
 
@@ -82,6 +87,13 @@ extension Link {
     package func setting(mtu: UInt32) throws(NetlinkError) -> Message {
         var message = Message(RTM_NEWLINK, flags: NLM_F_ACK, header: header)
         try message.put(IFLA_MTU, mtu)
+        return message
+    }
+
+    /// How many segments the kernel hands the device in one piece (`ip link set gso_max_segs`).
+    package func setting(maximumSegments: UInt32) throws(NetlinkError) -> Message {
+        var message = Message(RTM_NEWLINK, flags: NLM_F_ACK, header: header)
+        try message.put(IFLA_GSO_MAX_SEGS, maximumSegments)
         return message
     }
 

@@ -26,6 +26,11 @@ extension RouteSocket {
         _ = try request(link.setting(mtu: mtu), "set MTU \(mtu) on \(link.name)")
     }
 
+    package mutating func set(maximumSegments: UInt32, on link: Link) throws(NetlinkError) {
+        _ = try request(
+            link.setting(maximumSegments: maximumSegments), "set gso_max_segs \(maximumSegments) on \(link.name)")
+    }
+
     /// No IPv6 link-local address when the link comes up.
     package mutating func disableLinkLocalAddress(on link: Link) throws(NetlinkError) {
         _ = try request(link.withoutLinkLocalAddress(), "set IPv6 address generation none on \(link.name)")

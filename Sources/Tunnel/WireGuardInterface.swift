@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Linux
+import Netlink
 import Sodium
 import Synchronization
 import Timing
@@ -22,6 +23,7 @@ package enum WireGuardInterface {
             tun = try TunDevice(adopting: FileDescriptor(owning: descriptor))
         } else {
             tun = try TunDevice.create(name)
+            limitRuns(of: name)
         }
         let configuration: ConfigurationServer
         if let descriptor = Daemon.inherited(Daemon.configurationVariable) {
@@ -35,6 +37,12 @@ package enum WireGuardInterface {
             return
         }
         try serve(tun, configuration)
+    }
+
+    /// Costs only speed where the kernel refuses.
+    private static func limitRuns(of name: String) {
+        guard var socket = try? RouteSocket(), let link = try? socket.link(named: name) else { return }
+        try? socket.set(maximumSegments: TunDevice.segmentsPerRun, on: link)
     }
 
     private static func serve(_ tun: consuming TunDevice, _ configuration: consuming ConfigurationServer) throws {

@@ -28,7 +28,7 @@ import Testing
         try runtime.pod.run {
             var socket = try RouteSocket()
             let link = try #require(try socket.link(named: "warren0"))
-            #expect(link.isUp && link.mtu == 1400)
+            #expect(link.isUp && link.mtu == 1400 && link.maximumSegments == 44)
             #expect(link.tun == Link.Tun(owner: 64738, isLayer3: true, isPersistent: true, isMultiQueue: false))
             let addresses = try socket.addresses(on: link)
             // No link-local address beside ours, and no duplicate address detection to wait for.

@@ -34,6 +34,7 @@ import Testing
             #expect(link.kind == "veth" && link.mtu == 1380 && !link.isUp)
 
             try socket.set(mtu: 1400, on: link)
+            try socket.set(maximumSegments: 44, on: link)
             try socket.disableLinkLocalAddress(on: link)
             try socket.add(IPPrefix("10.9.0.7/24")!, to: link)
             try socket.add(IPPrefix("fd00:9::7/128")!, to: link)
@@ -43,7 +44,7 @@ import Testing
             try socket.addRoute(to: IPPrefix("fd00:9::/48")!, on: link)
 
             let changed = try #require(try socket.link(named: "a0"))
-            #expect(changed.isUp && changed.mtu == 1400)
+            #expect(changed.isUp && changed.mtu == 1400 && changed.maximumSegments == 44)
             let addresses = try socket.addresses(on: link)
             #expect(Set(addresses.map(\.prefix)) == [IPPrefix("10.9.0.7/24")!, IPPrefix("fd00:9::7/128")!])
             #expect(addresses.allSatisfy { !$0.isTentative })
