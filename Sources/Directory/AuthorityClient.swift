@@ -83,6 +83,44 @@ package struct AuthorityClient: Sendable {
         guard case .left = answer else { throw .protocolViolation("no answer to leave") }
     }
 
+    /// What a lease brings.
+    package struct Leased: Equatable, Sendable {
+        package let block: NodeBlock
+        package let expires: WallTime
+    }
+
+    /// Leases a block of the mesh's addresses to a node, or keeps the one that it has for longer.
+    ///
+    /// - Parameter secret: a node token's.
+    /// - Throws: as `join`, and `.refused` with `.wrongKind` or `.noBlockLeft`.
+    package func lease(
+        secret: borrowing SecretKey, identity: Identity, name: String
+    ) async throws(DirectoryError) -> Leased {
+        try await lease(secret.exportBytes(), identity, name)
+    }
+
+    /// Keeps a block while its lease is live: for that no token is needed.
+    package func renewLease(identity: Identity, name: String) async throws(DirectoryError) -> Leased {
+        try await lease([UInt8](repeating: 0, count: 32), identity, name)
+    }
+
+    private func lease(_ secret: [UInt8], _ identity: Identity, _ name: String) async throws(DirectoryError) -> Leased {
+        var secretBytes = secret
+        defer { unsafe secretBytes.withUnsafeMutableBytes { unsafe wipe($0) } }
+        let request = BlockRequest(
+            identityKey: identity.publicKey, name: name, tokenHash: JoinToken.hash(ofSecret: secretBytes))
+        let (pin, bytes) = (pin, secretBytes)
+        let (answer, _) = try await exchange { nonce in
+            .lease(
+                request: 1,
+                Message.Lease(
+                    secret: bytes, identityKey: identity.publicKey, name: name,
+                    signature: identity.sign(request.proof(nonce: nonce, pin: pin))))
+        }
+        guard case .leased(_, let block, let expires) = answer else { throw .protocolViolation("no answer to lease") }
+        return Leased(block: block, expires: expires)
+    }
+
     private func proof(_ purpose: Proof.Purpose, _ identity: Identity, _ nonce: Bytes32) -> [UInt8] {
         identity.sign(Proof.message(purpose, nonce: nonce, pin: pin, request: identity.publicKey.bytes))
     }

@@ -33,6 +33,8 @@ import Timing
 //   D2 ping           any 8
 //   D3 pong           the same 8
 //   D4 error          R, code 2, text T16
+//   D5 lease          R, secret 32, identity key 32, name T8, signature 64
+//   D6 leased         R, number 2, seconds since 1970 of its end 8, prefixes (count 1, each address and length 1)
 extension Message {
     package static let version: UInt8 = 1
     /// A credential or announcement is refused above this.
@@ -61,6 +63,8 @@ extension Message {
         case .ping: 0xD2
         case .pong: 0xD3
         case .error: 0xD4
+        case .lease: 0xD5
+        case .leased: 0xD6
         }
     }
 
@@ -121,6 +125,18 @@ extension Message {
             buffer.writeInteger(UInt16(clamping: payload.count))
             buffer.writeBytes(payload)
         case .ping(let value), .pong(let value): buffer.writeInteger(value)
+        case .lease(let request, let lease):
+            buffer.writeInteger(request)
+            buffer.writeBytes(lease.secret)
+            buffer.writeBytes32(lease.identityKey)
+            buffer.writeText8(lease.name)
+            buffer.writeBytes(lease.signature)
+        case .leased(let request, let block, let expires):
+            buffer.writeMultipleIntegers(request, block.number, UInt64(clamping: expires.seconds))
+            buffer.writeList([block.ipv6] + (block.ipv4.map { [$0] } ?? [])) { buffer, prefix in
+                buffer.writeAddress(prefix.address)
+                buffer.writeInteger(UInt8(prefix.length))
+            }
         case .error(let request, let code, let text):
             buffer.writeMultipleIntegers(request, code.rawValue)
             buffer.writeText16(String(text.prefix(500)))
@@ -189,6 +205,20 @@ extension Message {
         case 0xCB: return lookupKey(&body).map { .lookup(request: request, $0) }
         case 0xCC: return record(&body).map { .found(request: request, $0) }
         case 0xCD: return .notFound(request: request)
+        case 0xD5:
+            guard let secret = body.readBytes(length: 32), let key = body.readBytes32(), let name = body.readText8(),
+                let signature = body.readBytes(length: 64)
+            else { return nil }
+            return .lease(
+                request: request, Lease(secret: secret, identityKey: key, name: name, signature: signature))
+        case 0xD6:
+            guard let number = body.readInteger(as: UInt16.self), let end = body.readInteger(as: UInt64.self),
+                let prefixes = body.readList(limit: 2, { prefix(&$0) }), let ipv6 = prefixes.first,
+                ipv6.address.isIPv6, prefixes.dropFirst().allSatisfy({ !$0.address.isIPv6 })
+            else { return nil }
+            return .leased(
+                request: request, NodeBlock(number: number, ipv6: ipv6, ipv4: prefixes.dropFirst().first),
+                expires: WallTime(seconds: Int64(clamping: end)))
         case 0xD4:
             guard let code = body.readInteger(as: UInt16.self), let text = body.readText16(limit: textLimit) else {
                 return nil
@@ -202,6 +232,11 @@ extension Message {
         guard let credential = body.readText16(limit: textLimit), let announcement = body.readText16(limit: textLimit)
         else { return nil }
         return Record(credential: credential, announcement: announcement)
+    }
+
+    private static func prefix(_ body: inout ByteBuffer) -> IPPrefix? {
+        guard let address = body.readAddress(), let length = body.readInteger(as: UInt8.self) else { return nil }
+        return IPPrefix(address, length: Int(length))
     }
 
     private static func lookupKey(_ body: inout ByteBuffer) -> LookupKey? {

@@ -5,8 +5,8 @@ package import Timing
 
 /// A message between an agent and a hub, over TLS.
 ///
-/// `request` pairs a question with its answer; the client counts it up from 1. Types 0xC1…0xC5 are the authority's,
-/// 0xC6…0xD1 the directory's, the others belong to any connection.
+/// `request` pairs a question with its answer; the client counts it up from 1. Types 0xC1…0xC5, 0xD5 and 0xD6 are the
+/// authority's, 0xC6…0xD1 the directory's, the others belong to any connection.
 package enum Message: Equatable, Sendable {
     /// The server's first message: the nonce that this connection's signatures are over.
     case hello(nonce: Bytes32, time: WallTime, roles: Roles)
@@ -16,6 +16,9 @@ package enum Message: Equatable, Sendable {
     case renew(request: UInt32, identityKey: Ed25519.PublicKey, signature: [UInt8])
     case leave(request: UInt32, identityKey: Ed25519.PublicKey, signature: [UInt8])
     case left(request: UInt32)
+    /// A node asks for a block of the mesh's addresses, or to keep the one that it has.
+    case lease(request: UInt32, Lease)
+    case leased(request: UInt32, NodeBlock, expires: WallTime)
 
     case authenticate(request: UInt32, credential: String, signature: [UInt8])
     case authenticated(request: UInt32)
@@ -57,6 +60,21 @@ package enum Message: Equatable, Sendable {
             self.identityKey = identityKey
             self.name = name
             self.addresses = addresses
+            self.signature = signature
+        }
+    }
+
+    package struct Lease: Equatable, Sendable {
+        /// The token's secret; zeros for a node that keeps its block.
+        package let secret: [UInt8]
+        package let identityKey: Ed25519.PublicKey
+        package let name: String
+        package let signature: [UInt8]
+
+        package init(secret: [UInt8], identityKey: Ed25519.PublicKey, name: String, signature: [UInt8]) {
+            self.secret = secret
+            self.identityKey = identityKey
+            self.name = name
             self.signature = signature
         }
     }
@@ -111,6 +129,9 @@ package struct ErrorCode: RawRepresentable, Hashable, Sendable {
     package static let `internal` = ErrorCode(rawValue: 14)
     /// The same agent connected again.
     package static let replaced = ErrorCode(rawValue: 15)
+    /// A node's token where an agent's is needed, or the other way round.
+    package static let wrongKind = ErrorCode(rawValue: 16)
+    package static let noBlockLeft = ErrorCode(rawValue: 17)
 
     package init(_ refusal: Refusal) {
         self =
@@ -121,9 +142,11 @@ package struct ErrorCode: RawRepresentable, Hashable, Sendable {
             case .invalidProof: .invalidProof
             case .invalidName, .nameNotAllowed: .nameNotAllowed
             case .noAddress, .tooManyAddresses, .addressNotAllowed: .addressNotAllowed
-            case .nameTaken: .nameTaken
+            case .nameTaken, .nodeNameTaken: .nameTaken
             case .addressTaken: .addressTaken
             case .notMember: .notMember
+            case .wrongKind: .wrongKind
+            case .noBlockLeft: .noBlockLeft
             }
     }
 }

@@ -12,6 +12,7 @@ package final class AuthorityService: Sendable {
     private let pin: Bytes32
     private let tokens: TokenBook
     private let leases: LeaseBook
+    private let nodes: NodeBook
     private let gate = SerialGate()
     private let logger: Logger
     private let now: @Sendable () -> WallTime
@@ -25,11 +26,12 @@ package final class AuthorityService: Sendable {
         self.pin = pin
         tokens = TokenBook(store: store)
         leases = LeaseBook(store: store)
+        nodes = NodeBook(store: store)
         self.logger = logger
         self.now = now
     }
 
-    /// Answers a join, renew or leave; nil for what is none of the authority's.
+    /// Answers a join, renew, leave or a node's lease; nil for what is none of the authority's.
     package func answer(_ message: Message, nonce: Bytes32) async -> Message? {
         switch message {
         case .join(let request, let join):
@@ -45,6 +47,11 @@ package final class AuthorityService: Sendable {
                 try await self.leave(key, signature, nonce)
                 return .left(request: request)
             }
+        case .lease(let request, let lease):
+            await answer(request, "lease") { () async throws -> Message in
+                let (block, expires) = try await self.lease(lease, nonce: nonce)
+                return .leased(request: request, block, expires: expires)
+            }
         default: nil
         }
     }
@@ -55,6 +62,7 @@ package final class AuthorityService: Sendable {
         do {
             try await tokens.sweep(now: now())
             try await leases.sweep(now: now())
+            try await nodes.sweep(now: now())
         } catch {
             await gate.leave()
             throw error
@@ -105,6 +113,31 @@ package final class AuthorityService: Sendable {
             }
             throw error
         }
+    }
+
+    private func lease(_ lease: Message.Lease, nonce: Bytes32) async throws -> (NodeBlock, WallTime) {
+        let now = now()
+        guard let plan = BlockPlan(ranges: authority.ranges) else { throw Refusal.noBlockLeft }
+        let request = BlockRequest(
+            identityKey: lease.identityKey, name: lease.name, tokenHash: JoinToken.hash(ofSecret: lease.secret))
+        let turn = try await nodes.currentTurn()
+        let all = try await nodes.list()
+        let token = try await tokens.get(request.tokenHash)
+        let spends = try authority.admit(
+            request, signature: lease.signature, nonce: nonce, pin: pin, token: token?.grant,
+            current: all.first { $0.id == request.id }, now: now)
+        let block = try Authority.choose(for: request, of: all, in: plan, now: now)
+        let expires = WallTime(seconds: now.seconds + NodeLease.lifetime)
+        // A use that is spent for a lease that then can't be written is lost: rather that than one too many.
+        if spends, var token {
+            token.grant.usesLeft -= 1
+            try await tokens.put(token.grant, ifRevision: token.revision)
+        }
+        try await nodes.put(
+            NodeLease(identityKey: request.identityKey, name: request.name, number: block.number, expires: expires),
+            turn: turn)
+        logger.info("leased: block \(block.number) to node \(request.name) as \(request.id)")
+        return (block, expires)
     }
 
     private func checkFree(

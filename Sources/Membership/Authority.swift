@@ -44,6 +44,7 @@ package final class Authority: Sendable {
         guard Ed25519.verify(signature, of: request.proof(nonce: nonce, pin: pin), by: request.identityKey) else {
             throw .invalidProof
         }
+        guard token.kind == .agent else { throw .wrongKind(token.kind) }
         guard now < token.expires else { throw .expiredToken }
 
         let name = request.name.isEmpty ? token.pattern.name(digits: request.id.description) : request.name

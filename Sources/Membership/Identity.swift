@@ -22,7 +22,7 @@ package final class Identity: Sendable {
 /// sees (32), the request. Purpose, nonce and pin keep a signature from being used for anything else, later or elsewhere.
 package enum Proof {
     package enum Purpose: String, Sendable {
-        case join, renew, leave, authenticate
+        case join, renew, leave, authenticate, lease
     }
 
     package static func message(_ purpose: Purpose, nonce: Bytes32, pin: Bytes32, request: [UInt8]) -> [UInt8] {

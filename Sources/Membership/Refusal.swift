@@ -16,6 +16,12 @@ package enum Refusal: Error, Equatable, Sendable {
     case addressTaken(IPAddress)
     /// No live credential is known for the key: never joined, expired, left or released.
     case notMember
+    /// The token is a node's where an agent's is needed, or the other way round.
+    case wrongKind(TokenGrant.Kind)
+    /// Another identity key has a block under the node's name.
+    case nodeNameTaken(String)
+    /// All block numbers are leased.
+    case noBlockLeft
 }
 
 extension Refusal: CustomStringConvertible {
@@ -36,6 +42,12 @@ extension Refusal: CustomStringConvertible {
             "the name \(name) is held by another agent: use another, or free it with `warren-hub release \(name)`"
         case .addressTaken(let address):
             "the address \(address) is held by another agent: use another, or free it with `warren-hub release \(address)`"
+        case .wrongKind(.node): "the token is a node's: an agent joins with one that was made without --node"
+        case .wrongKind(.agent): "the token is an agent's: a node needs one made by `warren-hub token create --node`"
+        case .nodeNameTaken(let name):
+            "another node called \(name) has a block: if it is gone, free that with `warren-hub release-node \(name)`"
+        case .noBlockLeft:
+            "all address blocks of the mesh are leased: free those of nodes that are gone with `warren-hub release-node`"
         case .notMember: "no live credential is known for this identity key: join again with a token"
         }
     }

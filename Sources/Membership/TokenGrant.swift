@@ -4,6 +4,12 @@ package import Timing
 
 /// What a join token allows, as the authority keeps it: under the secret's hash, never the secret.
 package struct TokenGrant: Equatable, Sendable {
+    /// Who may use it: what an agent's token gives, a node's does not, and the other way round.
+    package enum Kind: String, Sendable {
+        case agent, node
+    }
+
+    package let kind: Kind
     /// `JoinToken.hash(ofSecret:)`.
     package let hash: Bytes32
     package let pattern: NamePattern
@@ -12,7 +18,11 @@ package struct TokenGrant: Equatable, Sendable {
     package var usesLeft: UInt64
     package let expires: WallTime
 
-    package init(hash: Bytes32, pattern: NamePattern, ranges: [IPPrefix], usesLeft: UInt64, expires: WallTime) {
+    package init(
+        kind: Kind = .agent, hash: Bytes32, pattern: NamePattern, ranges: [IPPrefix], usesLeft: UInt64,
+        expires: WallTime
+    ) {
+        self.kind = kind
         self.hash = hash
         self.pattern = pattern
         self.ranges = ranges
@@ -25,6 +35,7 @@ package struct TokenGrant: Equatable, Sendable {
             .init("name", .string(pattern.description)),
             .init("ranges", .array(ranges.map { .string($0.description) })),
             .init("uses", .number(usesLeft)), .init("exp", .numericDate(expires.seconds)),
+            .init("kind", .string(kind.rawValue)),
         ])
     }
 
@@ -33,9 +44,14 @@ package struct TokenGrant: Equatable, Sendable {
             let usesLeft = json["uses"]?.number, let expires = json["exp"]?.numericDate
         else { return nil }
         let parsed = ranges.compactMap { IPPrefix($0) }
-        guard parsed.count == ranges.count else { return nil }
+        // Tokens that were made before there were others are agents'.
+        guard parsed.count == ranges.count, let kind = Kind(rawValue: json["kind"]?.string ?? Kind.agent.rawValue)
+        else {
+            return nil
+        }
         self.init(
-            hash: hash, pattern: pattern, ranges: parsed, usesLeft: usesLeft, expires: WallTime(seconds: expires))
+            kind: kind, hash: hash, pattern: pattern, ranges: parsed, usesLeft: usesLeft,
+            expires: WallTime(seconds: expires))
     }
 }
 

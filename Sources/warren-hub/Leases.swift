@@ -43,6 +43,45 @@ struct Release: AsyncParsableCommand {
     }
 }
 
+/// `warren-hub node-list`: which node has which block.
+struct Nodes: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "node-list", abstract: "List the address blocks that nodes hold.")
+
+    @OptionGroup var folder: FolderOption
+
+    mutating func run() async throws {
+        try Libsodium.initialize()
+        let hub = try folder.open()
+        let now = WallTime.now()
+        let plan = BlockPlan(ranges: hub.configuration.ranges)
+        print(row("NODE", "NUMBER", "EXPIRES", "BLOCKS"))
+        for lease in try await NodeBook(store: hub.openStore()).list() where lease.isLive(at: now) {
+            let block = plan?.block(lease.number)
+            let blocks = [block?.ipv6, block?.ipv4].compactMap { $0?.description }.joined(separator: ",")
+            print(row(lease.name, "\(lease.number)", remaining(lease.expires, now), blocks))
+        }
+    }
+}
+
+/// `warren-hub release-node`: frees the block of a node that is gone for good.
+struct ReleaseNode: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "release-node", abstract: "Free the address block of a node that will not come back.")
+
+    @OptionGroup var folder: FolderOption
+    @Argument(help: "The node's name, as `node-list` shows it.")
+    var name: String
+
+    mutating func run() async throws {
+        try Libsodium.initialize()
+        guard let lease = try await NodeBook(store: folder.open().openStore()).release(name) else {
+            throw HubError.notFound("no node \(name) has a block: see `warren-hub node-list`")
+        }
+        print("released block \(lease.number) of \(lease.name)")
+    }
+}
+
 /// `warren-hub health`: for probes.
 struct Health: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Ask the hub on this machine whether it serves.")

@@ -19,6 +19,8 @@ struct Token: AsyncParsableCommand {
         @Option(
             help: ArgumentHelp("Addresses it allows (again for more); all of the mesh's if none.", valueName: "cidr"))
         var range: [String] = []
+        @Flag(help: "For warren-node, which leases its node's address block with it, and for no agent.")
+        var node = false
         @Option(help: "How many agents may join with it.")
         var uses: UInt64 = 1
         @Option(help: ArgumentHelp("How long it is valid: as 30m, 24h or 7d.", valueName: "duration"))
@@ -35,6 +37,9 @@ struct Token: AsyncParsableCommand {
             }
             try Libsodium.initialize()
             let hub = try folder.open()
+            guard !node || range.isEmpty else {
+                throw HubError.option("--range: a node's addresses are in the block that it is given")
+            }
             let ranges = try range.map { text in
                 guard let range = IPPrefix(text), range.masked == range else {
                     throw HubError.option("--range \(text): a network is needed, as fd12:3456:789a:1::/64")
@@ -45,7 +50,7 @@ struct Token: AsyncParsableCommand {
                 return range
             }
             let secret = try await TokenBook(store: hub.openStore()).create(
-                pattern: pattern, ranges: ranges, uses: uses,
+                kind: node ? .node : .agent, pattern: pattern, ranges: ranges, uses: uses,
                 expires: WallTime(seconds: WallTime.now().seconds + seconds))
             let token = try JoinToken(
                 mesh: hub.configuration.mesh, address: hub.configuration.address, pin: hub.pin,
@@ -70,12 +75,13 @@ struct Token: AsyncParsableCommand {
         mutating func run() async throws {
             try Libsodium.initialize()
             let now = WallTime.now()
-            print(row("ID", "USES LEFT", "EXPIRES", "NAME", "RANGES"))
+            print(row("ID", "FOR", "USES LEFT", "EXPIRES", "NAME", "RANGES"))
             for grant in try await TokenBook(store: folder.open().openStore()).list() {
                 let ranges = grant.ranges.map(\.description).joined(separator: ",")
                 print(
                     row(
-                        String(grant.hash.description.prefix(12)), "\(grant.usesLeft)", remaining(grant.expires, now),
+                        String(grant.hash.description.prefix(12)), grant.kind.rawValue, "\(grant.usesLeft)",
+                        remaining(grant.expires, now),
                         grant.pattern.description, ranges.isEmpty ? "(the mesh's)" : ranges))
             }
         }

@@ -9,7 +9,8 @@ struct WarrenHub: AsyncParsableCommand {
         commandName: "warren-hub",
         abstract: "The rendezvous server of a Warren mesh: authority, directory, relay and STUN.",
         subcommands: [
-            Init.self, Advertise.self, Serve.self, Relay.self, Token.self, Leases.self, Release.self, Health.self,
+            Init.self, Advertise.self, Serve.self, Relay.self, Token.self, Leases.self, Release.self, Nodes.self,
+            ReleaseNode.self, Health.self,
         ])
 
     /// Parses and runs.

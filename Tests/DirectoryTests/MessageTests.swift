@@ -39,6 +39,17 @@ import Timing
         .lookup(request: 8, .id(id)), .found(request: 6, record), .notFound(request: 7), .update(record), .forget(id),
         .signal(peer: id, payload: []), .signal(peer: id, payload: [UInt8](repeating: 9, count: 1200)),
         .undeliverable(id), .ping(1), .pong(.max), .error(request: 0, code: .nameTaken, text: "taken"),
+        .lease(
+            request: 9,
+            .init(
+                secret: [UInt8](repeating: 3, count: 32), identityKey: key, name: "node-1", signature: signature)),
+        .leased(
+            request: 9,
+            NodeBlock(number: 7, ipv6: IPPrefix("fd12:0:0:7::/64")!, ipv4: IPPrefix("10.9.7.0/24")!),
+            expires: WallTime(seconds: 1_800_000_000)),
+        .leased(
+            request: 10, NodeBlock(number: 65535, ipv6: IPPrefix("fd12:0:0:ffff::/64")!, ipv4: nil),
+            expires: WallTime(seconds: 1)),
     ]
 
     private func encode(_ messages: [Message]) -> ByteBuffer {
@@ -84,7 +95,7 @@ import Timing
 
     @Test func `unknown types and versions are dropped and counted`() throws {
         var buffer = ByteBuffer()
-        for (type, version) in [(0xFF, 1), (0xD5, 1), (0xD2, 2), (0xD2, 0), (0x17, 1)] as [(UInt8, UInt8)] {
+        for (type, version) in [(0xFF, 1), (0xD7, 1), (0xD2, 2), (0xD2, 0), (0x17, 1)] as [(UInt8, UInt8)] {
             buffer.writeInteger(UInt16(10))
             buffer.writeBytes([type, version] + [UInt8](repeating: 0, count: 8))
         }
