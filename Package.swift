@@ -13,8 +13,16 @@ let house: [SwiftSetting] = [
     .unsafeFlags(["-enable-testing"], .when(configuration: .release)),
 ]
 
-func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: house)
+/// A sidecar's modules do without the regular expression engine, which every file imports by itself: `contains` with a
+/// string is enough to bring its code into each pod.
+let slim: [SwiftSetting] = [
+    .unsafeFlags(["-Xfrontend", "-disable-implicit-string-processing-module-import"])
+]
+
+func module(
+    _ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = house + slim
+) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
 /// What we ship holds the Swift runtime: it needs no toolchain beside it, and only what it uses of it is in the memory
@@ -73,7 +81,7 @@ let core: [Target] = [
     module(
         "Gather",
         ["STUN", "PortMapping", "Netlink", "Transport", "Sodium", "Linux", "CLinux", "Addressing", "Timing"]),
-    module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"]),
+    module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"], settings: house),
     module(
         "Tunnel", ["WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     program("warren-cni", ["CNI"]),
@@ -145,7 +153,7 @@ let full: [Target] = [
             "Directory", "Membership", "Relay", "RelayStream", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux",
             "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioWebSocket, nioTLS, nioSSL, grdb,
             logging,
-        ]),
+        ], settings: house),
     program("warrend", ["Sidecar", "Tunnel", "Linux", "CLinux", logging], linking: packedRelocations),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],

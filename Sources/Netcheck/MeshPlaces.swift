@@ -1,5 +1,4 @@
 package import Addressing
-import FoundationEssentials
 package import Membership
 package import Sodium
 
@@ -31,32 +30,34 @@ package struct MeshPlaces: Equatable, Sendable {
         self.refusedTargets = refusedTargets
     }
 
-    private struct Document: Decodable {
-        struct Relay: Decodable {
-            var id: String
-            var udp: [String]
-            var tls: String?
-            var pin: String?
-        }
-        var relays: [Relay]?
-        var stun: [String]?
-    }
-
     /// From what a hub answers to `GET /healthz`; nil when that is not such a document. At most 16 of each are taken.
     package init?(health document: [UInt8]) {
-        guard let decoded = try? JSONDecoder().decode(Document.self, from: Data(document)) else { return nil }
-        relays = (decoded.relays ?? []).prefix(16).map { relay in
-            Relay(
-                id: CertificateName.printable(relay.id), udp: relay.udp.prefix(4).compactMap { Endpoint($0) },
-                tls: relay.tls.flatMap { HubAddress($0) },
-                pin: relay.pin.flatMap { Base64.decode($0) }.flatMap { Bytes32($0) })
+        guard let said = JSONValue(parsing: document), said.isObject else { return nil }
+        for place in said["relays"]?.array?.prefix(16) ?? [] {
+            guard let relay = Relay(place) else { return nil }
+            relays.append(relay)
         }
-        stun = (decoded.stun ?? []).prefix(16).compactMap { Endpoint($0) }
+        stun = Self.endpoints(said["stun"], limit: 16)
+    }
+
+    /// What is an endpoint in a list of texts.
+    fileprivate static func endpoints(_ list: JSONValue?, limit: Int) -> [Endpoint] {
+        (list?.array ?? []).prefix(limit).compactMap { $0.string.flatMap { Endpoint($0) } }
     }
 
     /// The UDP endpoints of relays and STUN servers, each once.
     var servers: [Endpoint] {
         var seen: Set<Endpoint> = []
         return (stun + relays.flatMap(\.udp)).filter { seen.insert($0).inserted }
+    }
+}
+
+extension MeshPlaces.Relay {
+    fileprivate init?(_ place: JSONValue) {
+        guard let id = place["id"]?.string else { return nil }
+        self.init(
+            id: CertificateName.printable(id), udp: MeshPlaces.endpoints(place["udp"], limit: 4),
+            tls: place["tls"]?.string.flatMap { HubAddress($0) },
+            pin: place["pin"]?.string.flatMap { Base64.decode($0) }.flatMap { Bytes32($0) })
     }
 }

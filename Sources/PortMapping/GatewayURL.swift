@@ -40,7 +40,9 @@ struct GatewayURL: Equatable, Sendable {
         guard reference.utf8.count <= Self.lengthLimit, reference.utf8.allSatisfy({ (0x21...0x7e).contains($0) }),
             case .v4(let gateway) = endpoint.address, !reference.hasPrefix("//")
         else { return nil }
-        if reference.contains("://") { return GatewayURL(reference, on: gateway) }
+        // A colon in its first segment ends a scheme (RFC 3986 section 4.2).
+        let first = reference.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+        if first.contains(":") { return GatewayURL(reference, on: gateway) }
         if reference.hasPrefix("/") { return GatewayURL(endpoint: endpoint, path: reference) }
         let folder = path.prefix { $0 != "?" }
         let base = folder.lastIndex(of: "/").map { folder[...$0] } ?? "/"

@@ -47,10 +47,14 @@ enum UPnP {
         guard datagram.byteCount <= 2048 else { return nil }
         let bytes = (0..<datagram.byteCount).compactMap { datagram.bigEndian(UInt8.self, at: $0) }
         guard case .complete(let response) = HTTPResponse.read(bytes, isEnded: true), response.status == 200,
-            response.header("st")?.contains("InternetGatewayDevice") == true
-                || response.header("usn")?.contains("InternetGatewayDevice") == true
+            ["st", "usn"].compactMap(response.header).contains(where: isGateway)
         else { return nil }
         return response.header("location").flatMap { GatewayURL($0, on: gateway) }
+    }
+
+    private static func isGateway(_ name: String) -> Bool {
+        let word = "InternetGatewayDevice".utf8
+        return name.utf8.indices.contains { name.utf8[$0...].starts(with: word) }
     }
 
     static func get(_ url: GatewayURL) -> [UInt8] {
