@@ -190,7 +190,7 @@ final class RelayLoop: @unchecked Sendable {
                 runs.send(run)
             }
         }
-        if runs.flush(through: socket.raw).isBlocked {
+        if runs.flush(through: sockets).blocked != nil {
             isBlocked = true
             try epoll.modify(socket.raw, [.read, .write], token: Self.socketToken)
         }

@@ -168,9 +168,9 @@ struct RunStore: ~Copyable {
         sent.append(run)
     }
 
-    mutating func flush(through raw: Int32) -> BorrowedSendBatch.Sent {
+    mutating func flush(through sockets: SocketTable) -> BorrowedSendBatch.Sent {
         guard !sending.isEmpty else { return .init() }
-        let result = sending.flush(through: raw)
+        let result = sending.flush(through: sockets)
         for run in sent.prefix(result.messages) { release(run) }
         sent.removeFirst(result.messages)
         return result

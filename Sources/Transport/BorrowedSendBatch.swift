@@ -1,14 +1,15 @@
 package import Addressing
-import CLinux
 import Glibc
 package import Linux
 
-/// Messages whose bytes are somebody else's memory, sent with one `sendmmsg`: a run of datagrams that came in together goes
-/// out together (UDP_SEGMENT), without a copy.
+/// Messages whose bytes are somebody else's memory, sent with few calls of `sendmmsg`: a run of datagrams that came in
+/// together goes out together (UDP_SEGMENT), without a copy. Where the kernel or a route can't segment, the datagrams go out
+/// singly.
 ///
 /// The memory must stay as it is until a `flush` has counted its message as done. One thread.
 @safe
 package struct BorrowedSendBatch: ~Copyable, @unchecked Sendable {
+    /// What a flush did. A datagram that can't be sent is dropped: UDP's users cope with loss.
     package struct Sent: Sendable {
         /// Messages, from the front, that are done with: sent or dropped.
         package var messages = 0
@@ -16,113 +17,116 @@ package struct BorrowedSendBatch: ~Copyable, @unchecked Sendable {
         package var bytes = 0
         /// Datagrams that could not be sent.
         package var dropped = 0
+        /// Of the last dropped datagram.
         package var error: Errno?
-        /// The socket's buffer is full: wait until it is writable, then flush again. The rest is kept.
-        package var isBlocked = false
+        /// The socket whose buffer is full: wait until it is writable, then flush again. The rest is kept.
+        package var blocked: UInt8?
 
         package init() {}
     }
+
+    package static let maximumSegments = 64
+    package static let maximumMessageLength = 65000
 
     @safe
     private struct Message {
         // Safe: the caller's memory, which stays until the message is done with.
         var base: UnsafeMutableRawPointer?
         var length = 0
-        var segmentSize = 0
+        var segmentSize = 1
+        var socket: UInt8 = 0
+
+        var isSegmented: Bool { length > segmentSize }
+        var datagrams: Int { isSegmented ? (length &+ segmentSize &- 1) / segmentSize : 1 }
     }
 
-    // Safe: all tables have `capacity` entries, allocated here and freed in deinit; `count` never passes it. The bytes that
-    // messages point to are kept by the caller, as the documentation demands. Used by one thread at a time, hence Sendable.
-    private let capacity: Int
+    // Safe: `messages` has the tables' capacity, allocated here and freed in deinit; `head` and `end` never pass it. The
+    // bytes that messages point to are kept by the caller, as the documentation demands. Used by one thread at a time, hence
+    // Sendable.
+    private let tables: MessageTables
     private let messages: UnsafeMutablePointer<Message>
-    private let headers: UnsafeMutablePointer<CLinux_mmsghdr>
-    private let parts: UnsafeMutablePointer<iovec>
-    private let names: UnsafeMutableRawPointer
-    private let controls: UnsafeMutableRawPointer
+    /// The first message not sent yet, and the end of the messages.
     private var head = 0
     private var end = 0
-    private var canSegment = true
-
-    private static let nameStride = 32
-    private static let controlStride = 32
+    /// Bytes added and not sent.
+    package private(set) var pendingBytes = 0
+    /// Sockets, by bit, that were found unable to segment.
+    private var unsegmented: UInt32 = 0
 
     package init(messages capacity: Int = 64) {
-        self.capacity = capacity
+        tables = MessageTables(messages: capacity, controlSize: MessageTables.sendingControl)
         unsafe messages = .allocate(capacity: capacity)
-        unsafe headers = .allocate(capacity: capacity)
-        unsafe parts = .allocate(capacity: capacity)
-        unsafe names = .allocate(byteCount: capacity * Self.nameStride, alignment: 16)
-        unsafe controls = .allocate(byteCount: capacity * Self.controlStride, alignment: 16)
         unsafe messages.initialize(repeating: Message(), count: capacity)
-        unsafe headers.initialize(repeating: CLinux_mmsghdr(), count: capacity)
-        unsafe parts.initialize(repeating: iovec(), count: capacity)
-        unsafe names.initializeMemory(as: UInt8.self, repeating: 0, count: capacity * Self.nameStride)
-        unsafe controls.initializeMemory(as: UInt8.self, repeating: 0, count: capacity * Self.controlStride)
-        for index in 0..<capacity {
-            unsafe headers[index].msg_hdr.msg_name = unsafe names + index * Self.nameStride
-            unsafe headers[index].msg_hdr.msg_iov = unsafe parts + index
-            unsafe headers[index].msg_hdr.msg_iovlen = 1
-        }
     }
 
-    deinit {
-        unsafe messages.deallocate()
-        unsafe headers.deallocate()
-        unsafe parts.deallocate()
-        unsafe names.deallocate()
-        unsafe controls.deallocate()
-    }
+    deinit { unsafe messages.deallocate() }
 
     package var isEmpty: Bool { head == end }
     /// Whether a flush must make room first.
-    package var isFull: Bool { end == capacity }
+    package var isFull: Bool { end == tables.capacity }
+    /// Messages (not datagrams) added and not sent.
+    package var pendingMessages: Int { end &- head }
 
-    /// Adds the datagrams of `segmentSize` bytes in `bytes`, the last of which may be shorter: at most 64, and 65,000 bytes.
+    /// Adds the datagrams of `segmentSize` bytes in `bytes`, the last of which may be shorter: at most `maximumSegments`, and
+    /// `maximumMessageLength` bytes.
     package mutating func append(
-        _ bytes: UnsafeMutableRawBufferPointer, segmentSize: Int, to endpoint: Endpoint
+        _ bytes: UnsafeMutableRawBufferPointer, segmentSize: Int, to endpoint: Endpoint, socket: UInt8 = 0
     ) {
-        precondition(end < capacity && segmentSize > 0)
+        precondition(!isFull && segmentSize > 0)
         unsafe messages[end] = unsafe Message(
-            base: bytes.baseAddress, length: bytes.count, segmentSize: min(segmentSize, bytes.count))
-        unsafe headers[end].msg_hdr.msg_namelen = unsafe SocketAddress.store(
-            endpoint, to: names + end &* Self.nameStride)
+            base: bytes.baseAddress, length: bytes.count, segmentSize: segmentSize, socket: socket)
+        tables.setDestination(end, endpoint)
+        pendingBytes &+= bytes.count
         end &+= 1
     }
 
-    /// Sends what was added, in order.
-    package mutating func flush(through raw: Int32) -> Sent {
+    /// Adds a datagram that lies behind the last message to that message, all of whose datagrams must be whole.
+    mutating func extend(by length: Int) {
+        precondition(!isEmpty)
+        unsafe messages[end &- 1].length &+= length
+        pendingBytes &+= length
+    }
+
+    /// Sends what was added, in order. Datagrams for a socket that `sockets` does not have are dropped.
+    package mutating func flush(through sockets: SocketTable) -> Sent {
         var sent = Sent()
-        for index in head..<end { prepare(index) }
+        for index in head..<end {
+            let message = unsafe messages[index]
+            unsafe tables.setPayload(index, message.base, message.length, segmentSize: message.segmentSize)
+        }
         while head < end {
-            if unsafe !canSegment && messages[head].length > messages[head].segmentSize {
+            let socket = unsafe messages[head].socket
+            let raw = sockets[socket]
+            if unsafe messages[head].isSegmented && !segments(socket) {
                 guard sendSingly(raw, &sent) else { return sent }
                 continue
             }
-            let result = unsafe CLinux_sendmmsg(raw, headers + head, UInt32(run()), sendFlags)
+            let result = tables.send(head..<run(), through: raw)
             if result > 0 {
-                for index in head..<(head &+ Int(result)) {
-                    unsafe sent.datagrams &+= Self.datagrams(messages[index])
+                for index in head..<(head &+ result) {
+                    unsafe sent.datagrams &+= messages[index].datagrams
                     unsafe sent.bytes &+= messages[index].length
+                    unsafe pendingBytes &-= messages[index].length
                 }
-                sent.messages &+= Int(result)
-                head &+= Int(result)
+                sent.messages &+= result
+                head &+= result
                 continue
             }
             let errno = Errno.current
             if errno == .interrupted { continue }
             if errno == .again {
-                sent.isBlocked = true
+                sent.blocked = socket
                 return sent
             }
-            let isSegmented = unsafe messages[head].length > messages[head].segmentSize
-            if isSegmented, errno == .inputOutput || errno == .invalidArgument || errno == .messageTooLong {
+            if unsafe messages[head].isSegmented, isSegmentation(errno) {
                 // EIO: the device can't checksum segments. The others: these do not fit this path's MTU.
-                if errno == .inputOutput { canSegment = false }
+                if errno == .inputOutput { setSegmentation(false, socket: socket) }
                 guard sendSingly(raw, &sent) else { return sent }
                 continue
             }
-            unsafe sent.dropped &+= Self.datagrams(messages[head])
+            unsafe sent.dropped &+= messages[head].datagrams
             sent.error = errno
+            unsafe pendingBytes &-= messages[head].length
             sent.messages &+= 1
             head &+= 1
         }
@@ -131,47 +135,45 @@ package struct BorrowedSendBatch: ~Copyable, @unchecked Sendable {
         return sent
     }
 
-    /// Messages from the front that may go to `sendmmsg` together.
+    /// Forgets everything not sent.
+    package mutating func discard() {
+        head = 0
+        end = 0
+        pendingBytes = 0
+    }
+
+    /// Whether datagrams through `socket` may be joined.
+    package func segments(_ socket: UInt8) -> Bool { unsegmented & (1 &<< UInt32(socket & 31)) == 0 }
+
+    /// Joins no datagrams through `socket` from now on, or does again (a socket was replaced).
+    package mutating func setSegmentation(_ isOn: Bool, socket: UInt8) {
+        let bit: UInt32 = 1 &<< UInt32(socket & 31)
+        if isOn { unsegmented &= ~bit } else { unsegmented |= bit }
+    }
+
+    /// The end of the messages from the front that may go to one `sendmmsg`: those of one socket, if it can send them.
     private func run() -> Int {
-        if canSegment { return end &- head }
-        var next = head
-        while next < end, unsafe messages[next].length <= messages[next].segmentSize { next &+= 1 }
-        return next &- head
-    }
-
-    private static func datagrams(_ message: Message) -> Int {
-        (message.length &+ message.segmentSize &- 1) / max(1, message.segmentSize)
-    }
-
-    private func prepare(_ index: Int) {
-        let message = unsafe messages[index]
-        unsafe parts[index] = unsafe iovec(iov_base: message.base, iov_len: message.length)
-        if message.length > message.segmentSize {
-            let control = unsafe controls + index &* Self.controlStride
-            unsafe ControlMessage.storeSegmentSize(
-                message.segmentSize, to: UnsafeMutableRawBufferPointer(start: control, count: ControlMessage.space))
-            unsafe headers[index].msg_hdr.msg_control = unsafe control
-            unsafe headers[index].msg_hdr.msg_controllen = ControlMessage.space
-        } else {
-            unsafe headers[index].msg_hdr.msg_control = nil
-            unsafe headers[index].msg_hdr.msg_controllen = 0
+        let socket = unsafe messages[head].socket
+        let canSegment = segments(socket)
+        var next = head &+ 1
+        while next < end, unsafe messages[next].socket == socket, unsafe canSegment || !messages[next].isSegmented {
+            next &+= 1
         }
+        return next
     }
 
     /// Sends the datagrams of the message at `head` one by one. False when the socket's buffer is full: what was sent is
     /// taken off the message.
     private mutating func sendSingly(_ raw: Int32, _ sent: inout Sent) -> Bool {
         let message = unsafe messages + head
-        let name = unsafe (names + head &* Self.nameStride).assumingMemoryBound(to: sockaddr.self)
         while unsafe message.pointee.length > 0 {
             let length = unsafe min(message.pointee.segmentSize, message.pointee.length)
-            let result = unsafe sendto(
-                raw, message.pointee.base, length, sendFlags, name, headers[head].msg_hdr.msg_namelen)
-            if result < 0 {
+            let datagram = unsafe UnsafeRawBufferPointer(start: message.pointee.base, count: length)
+            if unsafe tables.send(datagram, to: head, through: raw) < 0 {
                 let errno = Errno.current
                 if errno == .interrupted { continue }
                 if errno == .again {
-                    sent.isBlocked = true
+                    sent.blocked = unsafe message.pointee.socket
                     return false
                 }
                 sent.dropped &+= 1
@@ -182,11 +184,14 @@ package struct BorrowedSendBatch: ~Copyable, @unchecked Sendable {
             }
             unsafe message.pointee.base = unsafe message.pointee.base.map { unsafe $0 + length }
             unsafe message.pointee.length &-= length
+            pendingBytes &-= length
         }
         sent.messages &+= 1
         head &+= 1
         return true
     }
-}
 
-private let sendFlags = Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)
+    private func isSegmentation(_ errno: Errno) -> Bool {
+        errno == .inputOutput || errno == .invalidArgument || errno == .messageTooLong
+    }
+}

@@ -31,8 +31,9 @@ import Transport
         #expect(message.segmentSize == 1472)
         #expect(message.datagrams == 44)
         unsafe forwarding.append(message.bytes, segmentSize: message.segmentSize, to: destination)
-        let sent = forwarding.flush(through: relay.socket.raw)
-        #expect(sent.messages == 1 && sent.datagrams == 44 && sent.dropped == 0 && !sent.isBlocked)
+        table[0] = relay.socket.raw
+        let sent = forwarding.flush(through: table)
+        #expect(sent.messages == 1 && sent.datagrams == 44 && sent.dropped == 0 && sent.blocked == nil)
         pool.give(receiving.buffer(0))
         receiving.finish()
         #expect(pool.available == 3)
@@ -73,9 +74,11 @@ import Transport
             let (receiver, destination) = try loopback(.ipv4)
             var bytes = (0..<5).flatMap { pattern($0, 1500) } + pattern(5, 20)
             var forwarding = BorrowedSendBatch()
+            var table = SocketTable()
+            table[0] = sender.socket.raw
             let sent = unsafe bytes.withUnsafeMutableBytes { bytes in
                 unsafe forwarding.append(bytes, segmentSize: 1500, to: destination)
-                return forwarding.flush(through: sender.socket.raw)
+                return forwarding.flush(through: table)
             }
             #expect(sent.datagrams == 6 && sent.messages == 1 && sent.dropped == 0)
             var batch = try ReceiveBatch()
