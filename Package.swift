@@ -53,8 +53,8 @@ func program(
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
     .testTarget(
-        name: "\(name)Tests", dependencies: [.init(stringLiteral: name)] + dependencies, resources: resources,
-        swiftSettings: house)
+        name: "\(name)Tests", dependencies: [.init(stringLiteral: name), "TestSupport"] + dependencies,
+        resources: resources, swiftSettings: house)
 }
 
 // The core: the tunnel, traversal, relay framing and the CNI plugin. No package dependencies at all, so that the
@@ -88,6 +88,8 @@ let core: [Target] = [
     program(
         "warren-bench", ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
         path: "Benchmarks/warren-bench"),
+    // What several suites share.
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: house),
     // A NAT in userspace, for the lab: what nftables cannot do.
     .target(name: "NATBox", dependencies: ["Addressing", "Timing"], path: "Tests/NATBox", swiftSettings: house),
     .executableTarget(
@@ -184,8 +186,8 @@ let full: [Target] = [
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [
-            "Lab", "Control", "WireGuard", "Noise", "Gather", "PortMapping", "STUN", "Sodium", "Transport", "Linux",
-            "Addressing", "Timing",
+            "TestSupport", "Lab", "Control", "WireGuard", "Noise", "Gather", "PortMapping", "STUN", "Sodium",
+            "Transport", "Linux", "Addressing", "Timing",
         ],
         path: "Tests/InteroperabilityTests", swiftSettings: house),
 ]

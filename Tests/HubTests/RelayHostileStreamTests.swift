@@ -8,6 +8,7 @@ import NIOWebSocket
 import RelayStream
 import Sodium
 import Synchronization
+import TestSupport
 import Testing
 import Timing
 
@@ -239,7 +240,7 @@ import Timing
         try await serving { hub, server in
             let member = try StreamMember(hub)
             try await member.register(hub.connector(server.port), on: Self.loop)
-            var random = SeededGenerator(seed: 20)
+            var random = SeededRandom(seed: 20)
             let samples: [[UInt8]] = [
                 Hello(agent: member.id, nonce: 1).bytes, Ping(agent: member.id, epoch: 1, nonce: 2).bytes,
                 member.frame(to: member.id, [1, 2, 3]), member.lastProof ?? [],
@@ -269,18 +270,5 @@ import Timing
             member.send(to: member.id, [5])
             try await eventually { member.inbox.last?.payload == [5] }
         }
-    }
-}
-
-/// SplitMix64: a seeded generator for what tests draw.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
     }
 }

@@ -1,6 +1,7 @@
 import Addressing
 import Glibc
 import Lab
+import TestSupport
 import Testing
 
 extension Interoperability {
@@ -42,7 +43,7 @@ extension Interoperability {
 
         @Test func `garbage of every length changes nothing`() throws {
             try withCapturedSession { ours, other, datagrams, send in
-                var random = SplitMix(state: 7)
+                var random = SeededRandom(seed: 7)
                 var count = 0
                 for length in Array(0...200) + [1000, 1420, 1472, 9000, 30000, 65507] {
                     for type in [UInt8](0...5) + [0x80, 0xc0, 0xff] {
@@ -101,7 +102,7 @@ extension Interoperability {
             try withCapturedSession { ours, other, datagrams, send in
                 let initiation = try #require(datagrams.first { $0.type == 1 }).payload
                 let data = try #require(datagrams.last { $0.type == 4 }).payload
-                var random = SplitMix(state: 8)
+                var random = SeededRandom(seed: 8)
                 for _ in 0..<500 {
                     // With the session's index, so that they find a peer.
                     for (type, length) in [(UInt8(2), 92), (3, 64)] {

@@ -1,6 +1,7 @@
 import Glibc
 import Lab
 import Linux
+import TestSupport
 import Testing
 
 extension Interoperability {
@@ -162,7 +163,7 @@ extension Interoperability {
             try withEnd { end in
                 let seed = UInt64.random(in: .min ... .max)
                 print("  seed: \(seed)")
-                var random = SplitMix(state: seed)
+                var random = SeededRandom(seed: seed)
                 let good = [
                     "get=1\n\n",
                     "set=1\nprivate_key=\(Self.key)\nlisten_port=0\nfwmark=0x10\nreplace_peers=true\n\n",
@@ -186,7 +187,7 @@ extension Interoperability {
             }
         }
 
-        private static func mutate(_ bytes: inout [UInt8], _ random: inout SplitMix) {
+        private static func mutate(_ bytes: inout [UInt8], _ random: inout SeededRandom) {
             guard !bytes.isEmpty else { return }
             let index = Int.random(in: 0..<bytes.count, using: &random)
             switch Int.random(in: 0..<7, using: &random) {
@@ -199,18 +200,5 @@ extension Interoperability {
             default: bytes.insert(10, at: index)
             }
         }
-    }
-}
-
-/// A seeded generator (SplitMix64).
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
     }
 }

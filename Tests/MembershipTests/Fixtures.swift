@@ -1,21 +1,9 @@
 import Addressing
 import Sodium
+import TestSupport
 import Timing
 
 @testable import Membership
-
-/// A generator whose numbers depend on the seed alone (SplitMix64).
-struct SeededRandom: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
-    }
-}
 
 /// Keys and values that the suites share; every key is from a fixed seed.
 enum Fixture {
@@ -41,7 +29,7 @@ enum Fixture {
     static func credential(
         _ identity: Identity, by authority: Authority, name: String = "agent-1", now: WallTime = now
     ) throws -> Credential {
-        var random = SeededRandom(state: 1)
+        var random = SeededRandom(seed: 1)
         return try authority.issue(
             name: name, addresses: [address], identityKey: identity.publicKey, now: now, using: &random)
     }

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import Membership
@@ -31,7 +32,7 @@ import Testing
     }
 
     @Test func `no bytes crash the parser`() {
-        var random = SeededRandom(state: 42)
+        var random = SeededRandom(seed: 42)
         let alphabet = Array("{}[]\",:\\u0123dtrfn ".utf8) + [0xff]
         for _ in 0..<20_000 {
             let text = (0..<Int.random(in: 0..<40, using: &random)).map { _ in

@@ -1,5 +1,6 @@
 import Addressing
 import Sodium
+import TestSupport
 import Testing
 
 @testable import Membership
@@ -45,7 +46,7 @@ import Testing
 
     @Test func `no bytes crash the parser`() throws {
         try Libsodium.initialize()
-        var random = SeededRandom(state: 7)
+        var random = SeededRandom(seed: 7)
         for _ in 0..<5000 {
             let bytes =
                 [1]

@@ -1,5 +1,6 @@
 import Addressing
 import Sodium
+import TestSupport
 import Testing
 import Timing
 
@@ -154,7 +155,7 @@ import Timing
     @Test func `the longest credential and announcement fit a datagram each`() throws {
         let longest = String(repeating: "m", count: 63)
         let wide = Authority(mesh: longest, ranges: [Fixture.range], key: try Fixture.key(100))
-        var random = SeededRandom(state: 3)
+        var random = SeededRandom(seed: 3)
         let addresses = (0..<4).map {
             IPAddress.v6(IPv6Address(high: 0xfd11_1111_2222_3333, low: 0x4444_5555_6666_7770 + $0))
         }

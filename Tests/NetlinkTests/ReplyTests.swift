@@ -1,5 +1,6 @@
 import Addressing
 import Linux
+import TestSupport
 import Testing
 
 @testable import Netlink
@@ -71,7 +72,7 @@ import Testing
     }
 
     @Test func `damaged messages are parsed or refused, never overrun`() throws {
-        var random = SplitMix(state: 0x77a6_6e01)
+        var random = SeededRandom(seed: 0x77a6_6e01)
         let good = try bytes(
             "34000000 1400 0200 07000000 2a000000", "0a 40 80 00 05000000",
             "1400 0100 fd000000000000000000000000000007", "0800 0800 c0000000")
@@ -93,18 +94,5 @@ import Testing
         #expect(
             error.description
                 == "set address 10.9.0.7/24 on warren0: EEXIST (File exists): IPv4: Address already assigned")
-    }
-}
-
-/// SplitMix64: a seeded generator, so that a failure can be repeated.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
     }
 }

@@ -1,6 +1,7 @@
 import Addressing
 import STUN
 import Sodium
+import TestSupport
 import Testing
 import Timing
 

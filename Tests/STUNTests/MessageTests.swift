@@ -1,5 +1,6 @@
 import Addressing
 import STUN
+import TestSupport
 import Testing
 
 func parse(_ bytes: [UInt8]) throws(MessageFault) -> Message { try unsafe Message(bytes.span.bytes) }

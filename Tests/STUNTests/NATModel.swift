@@ -1,5 +1,6 @@
 import Addressing
 import STUN
+import TestSupport
 import Timing
 
 /// A NAT on virtual time with one inner host: how it maps, filters and chooses ports is given.

@@ -1,5 +1,6 @@
 import Addressing
 import Membership
+import TestSupport
 import Testing
 import Timing
 
@@ -25,7 +26,7 @@ import Timing
     }
 
     @Test func `random bytes never trap it`() {
-        var random = SeededRandom(state: 3)
+        var random = SeededRandom(seed: 3)
         for _ in 0..<20_000 {
             var bytes = (0..<Int.random(in: 0...40, using: &random)).map { _ in
                 UInt8.random(in: 0...255, using: &random)
@@ -102,7 +103,7 @@ import Timing
 
     @Test func `a flood of forged sources holds a fixed number and keeps no newcomer out`() {
         var strangers = Strangers(now: start)
-        var random = SeededRandom(state: 5)
+        var random = SeededRandom(seed: 5)
         for _ in 0..<100_000 {
             let forged = AgentID(high: random.next(), low: random.next())
             _ = strangers.add(.credential([1]), from: forged, now: start)
@@ -119,18 +120,5 @@ import Timing
         _ = strangers.hold(initiation: [2], from: source, now: start)
         _ = strangers.add(.credential([65]), from: source, now: start)
         #expect(strangers.add(.announcement([66]), from: source, now: start)?.initiation == [1])
-    }
-}
-
-/// A generator whose numbers depend on the seed alone (SplitMix64).
-struct SeededRandom: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
     }
 }

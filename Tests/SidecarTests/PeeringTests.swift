@@ -4,6 +4,7 @@ import Glibc
 import Linux
 import Membership
 import Sodium
+import TestSupport
 import Testing
 import Timing
 import Tun
@@ -135,7 +136,7 @@ struct PeeringTests {
     @Test func `random datagrams of every kind trap nothing and change nothing`() throws {
         let now = now
         try withPeering { peering, core in
-            var random = SeededRandom(state: 17)
+            var random = SeededRandom(seed: 17)
             let source = Endpoint("192.0.2.9:9")!
             for _ in 0..<20_000 {
                 var bytes = (0..<Int.random(in: 1...300, using: &random)).map { _ in

@@ -1,6 +1,7 @@
 import Addressing
 import Glibc
 import Linux
+import TestSupport
 import Testing
 import Transport
 
@@ -48,7 +49,7 @@ import Transport
     }
 
     @Test func `datagrams of many sizes to many endpoints of both families arrive whole and in order`() throws {
-        var random = SplitMix(seed: 11)
+        var random = SeededRandom(seed: 11)
         let (sender4, _) = try loopback(.ipv4)
         let (sender6, _) = try loopback(.ipv6)
         var table = SocketTable()
@@ -173,18 +174,5 @@ import Transport
         #expect(receive(5, from: receiver.socket, with: &receiving).map(\.bytes) == (0..<5).map { pattern($0, 1000) })
         sending.setSegmentation(true, socket: 0)
         #expect(sending.segments(0) == true)
-    }
-}
-
-/// SplitMix64.
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
     }
 }

@@ -1,5 +1,6 @@
 import Addressing
 import Sodium
+import TestSupport
 import Testing
 import Timing
 

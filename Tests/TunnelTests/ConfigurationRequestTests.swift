@@ -1,6 +1,7 @@
 import Addressing
 import Linux
 import Sodium
+import TestSupport
 import Testing
 
 @testable import Tunnel
@@ -76,7 +77,7 @@ import Testing
         let valid = Array(
             "set=1\nprivate_key=\(key)\nlisten_port=51820\npublic_key=\(key)\nendpoint=[fe80::1]:5\nallowed_ip=10.0.0.0/8\n"
                 .utf8)
-        var random = SeededRandom(state: 11)
+        var random = SeededRandom(seed: 11)
         for _ in 0..<5000 {
             var bytes = valid
             for _ in 0..<Int.random(in: 1...4, using: &random) {
@@ -95,18 +96,5 @@ import Testing
         #expect(ConfigurationServer.endOfRequest(Array("get=1\n\nget".utf8)) == 7)
         #expect(ConfigurationServer.endOfRequest(Array("get=1\n".utf8)) == nil)
         #expect(ConfigurationServer.endOfRequest([]) == nil)
-    }
-}
-
-/// A generator whose numbers depend on the seed alone (SplitMix64).
-struct SeededRandom: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
     }
 }

@@ -1,4 +1,5 @@
 import Addressing
+import TestSupport
 import Testing
 
 @testable import Tunnel
@@ -98,7 +99,7 @@ import Testing
     }
 
     @Test func `whatever the packet is, nothing traps`() throws {
-        var random = SeededRandom(state: 13)
+        var random = SeededRandom(seed: 13)
         for _ in 0..<50_000 {
             var packet = (0..<Int.random(in: 0...120, using: &random)).map { _ in
                 UInt8.random(in: 0...255, using: &random)

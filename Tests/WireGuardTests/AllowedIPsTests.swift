@@ -1,4 +1,5 @@
 import Addressing
+import TestSupport
 import Testing
 import WireGuard
 
@@ -78,7 +79,7 @@ import WireGuard
     }
 
     @Test(arguments: 0..<30) func `it agrees with a list that is searched from end to end`(seed: UInt64) throws {
-        var random = SeededRandom(seed)
+        var random = SeededRandom(seed: seed)
         var table = AllowedIPs()
         var model = Model()
         for step in 0..<300 {

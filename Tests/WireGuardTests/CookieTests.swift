@@ -1,5 +1,6 @@
 import Addressing
 import Sodium
+import TestSupport
 import Testing
 import Timing
 import WireGuard
@@ -10,7 +11,7 @@ import WireGuard
 
     init() throws {
         try Libsodium.initialize()
-        var random = SeededRandom(3)
+        var random = SeededRandom(seed: 3)
         key = X25519.publicKey(of: try SecretKey(using: &random))
     }
 
@@ -33,7 +34,7 @@ import WireGuard
     private func exchange(
         _ checker: inout CookieChecker, _ generator: inout CookieGenerator, from path: Path, seed: UInt64 = 9
     ) throws {
-        var random = SeededRandom(seed)
+        var random = SeededRandom(seed: seed)
         let first = message(&generator)
         let reply = try unsafe checker.reply(
             to: first.span.bytes, receiver: 5, from: PathSource(path), now: clock.now, using: &random)
@@ -103,7 +104,7 @@ import WireGuard
 
     @Test func `a reply is good once, for the last message, and unharmed`() throws {
         var checker = CookieChecker(key)
-        var (generator, random) = (CookieGenerator(key), SeededRandom(4))
+        var (generator, random) = (CookieGenerator(key), SeededRandom(seed: 4))
         let source = PathSource(direct("192.0.2.1:1"))
         let first = message(&generator)
         let reply = try unsafe checker.reply(

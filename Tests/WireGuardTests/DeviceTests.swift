@@ -1,6 +1,7 @@
 import Addressing
 import Noise
 import Sodium
+import TestSupport
 import Testing
 import Timing
 import WireGuard
@@ -170,7 +171,7 @@ import WireGuard
     @Test func `another private key ends the sessions, and the new one works once it is known`() throws {
         let pair = try Pair()
         try pair.connect()
-        var random = SeededRandom(77)
+        var random = SeededRandom(seed: 77)
         let key = try SecretKey(using: &random)
         let publicKey = X25519.publicKey(of: key)
         pair.b.device.setPrivateKey(key)

@@ -1,6 +1,7 @@
 import Addressing
 import Noise
 import Sodium
+import TestSupport
 import Testing
 import Timing
 import WireGuard
@@ -275,7 +276,7 @@ import WireGuard
         let pair = try Pair()
         try pair.connect()
         let before = try state(pair)
-        var random = SeededRandom(seed)
+        var random = SeededRandom(seed: seed)
         for _ in 0..<300 {
             let sizes = [0, 3, 4, 31, 32, 48, 64, 92, 148, 200]
             var bytes = (0..<sizes[Int.random(in: 0..<10, using: &random)]).map { _ in

@@ -1,6 +1,7 @@
 import Addressing
 import Noise
 import Sodium
+import TestSupport
 import Testing
 import Timing
 import WireGuard
@@ -15,7 +16,7 @@ struct HandMadePeer: ~Copyable {
 
     init(seed: UInt64) throws {
         try Libsodium.initialize()
-        var random = SeededRandom(seed)
+        var random = SeededRandom(seed: seed)
         let secret = try SecretKey(using: &random)
         self.random = random
         key = StaticKey(secret)

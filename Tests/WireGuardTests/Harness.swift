@@ -1,22 +1,9 @@
 import Addressing
 import Sodium
+import TestSupport
 import Testing
 import Timing
 import WireGuard
-
-/// A seeded generator (SplitMix64).
-struct SeededRandom: RandomNumberGenerator, Sendable {
-    var state: UInt64
-    init(_ seed: UInt64) { state = seed &* 0x2545_f491_4f6c_dd1d &+ 1 }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
-    }
-}
 
 /// Virtual time: both clocks move together.
 final class VirtualClock {
@@ -64,7 +51,7 @@ final class Node {
         seed: UInt64, clock: VirtualClock, path: Path, configuration: Device.Configuration = Device.Configuration()
     ) throws {
         try Libsodium.initialize()
-        var random = SeededRandom(seed)
+        var random = SeededRandom(seed: seed)
         device = Device(privateKey: try SecretKey(using: &random), random: random, configuration: configuration)
         self.clock = clock
         self.path = path

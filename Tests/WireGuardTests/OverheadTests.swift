@@ -1,6 +1,7 @@
 import Addressing
 import Glibc
 import Sodium
+import TestSupport
 import Testing
 import Timing
 import WireGuard
@@ -40,7 +41,7 @@ import WireGuard
         try pair.connect()
         let (now, wall) = (pair.clock.now, pair.clock.wall)
         let inner = try pair.toB([UInt8](repeating: 5, count: Self.size - 20))
-        var random = SeededRandom(1)
+        var random = SeededRandom(seed: 1)
         let key = try SecretKey(using: &random)
         let path = pair.a.path
         var datagram = [UInt8](repeating: 0, count: Self.size + 32)

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 import WireGuard
 
@@ -25,7 +26,7 @@ import WireGuard
     }
 
     @Test(arguments: 0..<40) func `it agrees with a set of all counters that were seen`(seed: UInt64) {
-        var random = SeededRandom(seed)
+        var random = SeededRandom(seed: seed)
         var window = ReplayWindow()
         var seen: Set<UInt64> = []
         var greatest: UInt64 = 0

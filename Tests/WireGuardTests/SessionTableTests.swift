@@ -1,5 +1,6 @@
 import Noise
 import Sodium
+import TestSupport
 import Testing
 import Timing
 
@@ -16,7 +17,7 @@ import Timing
     }
 
     @Test(arguments: 0..<5) func `it agrees with a dictionary, also when it grows and shrinks`(seed: UInt64) throws {
-        var random = SeededRandom(seed)
+        var random = SeededRandom(seed: seed)
         let table = SessionTable(Reclaimer())
         var model: [UInt32: Keypair] = [:]
         for _ in 0..<3000 {

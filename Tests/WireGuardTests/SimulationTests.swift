@@ -1,5 +1,6 @@
 import Addressing
 import Sodium
+import TestSupport
 import Testing
 import Timing
 import WireGuard
@@ -60,7 +61,7 @@ private struct Simulation {
     private var lastArrival: [MonotonicTime] = [.zero, .zero]
 
     init(seed: UInt64) throws {
-        random = SeededRandom(seed ^ 0xabcd_ef01)
+        random = SeededRandom(seed: seed ^ 0xabcd_ef01)
         var configuration = Device.Configuration()
         if Int.random(in: 0..<4, using: &random) == 0 {
             // Any two handshake messages in 3 s are load: cookies are at work all the time.

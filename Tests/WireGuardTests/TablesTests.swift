@@ -1,4 +1,5 @@
 import Addressing
+import TestSupport
 import Testing
 import Timing
 import WireGuard
@@ -11,7 +12,7 @@ import WireGuard
     }
 
     @Test(arguments: 0..<20) func `it agrees with a dictionary`(seed: UInt64) {
-        var random = NarrowRandom(base: SeededRandom(seed))
+        var random = NarrowRandom(base: SeededRandom(seed: seed))
         var table = IndexTable()
         var model: [UInt32: Int32] = [:]
         for step in 0..<2000 {
@@ -33,7 +34,7 @@ import WireGuard
     }
 
     @Test func `removing what is not there changes nothing`() {
-        var (table, random) = (IndexTable(), SeededRandom(1))
+        var (table, random) = (IndexTable(), SeededRandom(seed: 1))
         let index = table.allocate(4, using: &random)
         table.remove(index &+ 1)
         table.remove(index &+ 16)
@@ -43,7 +44,7 @@ import WireGuard
 
 @Suite struct ScheduleTests {
     @Test(arguments: 0..<20) func `slots come out in order of their times`(seed: UInt64) {
-        var random = SeededRandom(seed)
+        var random = SeededRandom(seed: seed)
         var schedule = Schedule()
         var model: [Int32: UInt64] = [:]
         for _ in 0..<1000 {

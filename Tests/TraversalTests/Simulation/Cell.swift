@@ -1,3 +1,4 @@
+import TestSupport
 import Timing
 
 /// How two NAT classes fared with each other in a number of trials.

@@ -1,3 +1,4 @@
+import TestSupport
 import Timing
 
 /// A NAT as connection tracking makes one: sessions of (inside, remote), and beside them tables that let more in.

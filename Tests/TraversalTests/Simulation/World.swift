@@ -1,5 +1,6 @@
 import Addressing
 import STUN
+import TestSupport
 import Timing
 
 @testable import Traversal
