@@ -1,11 +1,10 @@
-import FoundationEssentials
-
-/// Any JSON value: what is passed on without being understood, as prevResult's unknown keys.
+/// Any JSON value (RFC 8259), of which what is not understood is passed on as it came: prevResult's unknown keys.
 package enum JSONValue: Hashable, Sendable {
     case null
     case boolean(Bool)
     case integer(Int64)
-    case number(Double)
+    /// Any other number, as its text: it is never calculated with, and a Double would not give it back.
+    case number(String)
     case string(String)
     case array([JSONValue])
     case object([String: JSONValue])
@@ -25,70 +24,67 @@ package enum JSONValue: Hashable, Sendable {
     package var integer: Int64? {
         if case .integer(let value) = self { value } else { nil }
     }
-}
 
-extension JSONValue: Codable {
-    package init(from decoder: any Decoder) throws {
-        let value = try decoder.singleValueContainer()
-        if value.decodeNil() {
-            self = .null
-        } else if let text = try? value.decode(String.self) {
-            self = .string(text)
-        } else if let members = try? value.decode([String: JSONValue].self) {
-            self = .object(members)
-        } else if let elements = try? value.decode([JSONValue].self) {
-            self = .array(elements)
-        } else if let boolean = try? value.decode(Bool.self) {
-            self = .boolean(boolean)
-        } else if let integer = try? value.decode(Int64.self) {
-            self = .integer(integer)
-        } else {
-            self = .number(try value.decode(Double.self))
-        }
+    package var boolean: Bool? {
+        if case .boolean(let value) = self { value } else { nil }
     }
 
-    package func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        switch self {
-        case .null: try container.encodeNil()
-        case .boolean(let value): try container.encode(value)
-        case .integer(let value): try container.encode(value)
-        case .number(let value): try container.encode(value)
-        case .string(let value): try container.encode(value)
-        case .array(let value): try container.encode(value)
-        case .object(let value): try container.encode(value)
-        }
+    package var members: [String: JSONValue]? {
+        if case .object(let members) = self { members } else { nil }
     }
 }
+
+// MARK: Writing
 
 extension JSONValue {
     /// Compact text with sorted keys, so that equal values have equal bytes.
-    package func serialized() throws(CNIError) -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        do { return Array(try encoder.encode(self)) } catch { throw .undecodable("encode result: \(error)") }
+    package func serialized() -> [UInt8] {
+        var output: [UInt8] = []
+        output.reserveCapacity(1024)
+        write(to: &output)
+        return output
     }
 
-    package init(parsing bytes: [UInt8]) throws(CNIError) {
-        do { self = try JSONDecoder().decode(JSONValue.self, from: Data(bytes)) } catch {
-            throw .undecodable("decode JSON: \(decodingFault(error))")
+    private func write(to output: inout [UInt8]) {
+        switch self {
+        case .null: output += "null".utf8
+        case .boolean(let value): output += (value ? "true" : "false").utf8
+        case .integer(let value): output += String(value).utf8
+        case .number(let literal): output += literal.utf8
+        case .string(let text): Self.write(text, to: &output)
+        case .array(let elements):
+            output.append(UInt8(ascii: "["))
+            for (index, element) in elements.enumerated() {
+                if index > 0 { output.append(UInt8(ascii: ",")) }
+                element.write(to: &output)
+            }
+            output.append(UInt8(ascii: "]"))
+        case .object(let members):
+            output.append(UInt8(ascii: "{"))
+            for (index, member) in members.sorted(by: { $0.key < $1.key }).enumerated() {
+                if index > 0 { output.append(UInt8(ascii: ",")) }
+                Self.write(member.key, to: &output)
+                output.append(UInt8(ascii: ":"))
+                member.value.write(to: &output)
+            }
+            output.append(UInt8(ascii: "}"))
         }
     }
-}
 
-/// What a decoder complains about, in one line with the key it is about.
-func decodingFault(_ error: any Error) -> String {
-    guard let error = error as? DecodingError else { return "\(error)" }
-    func key(_ path: [any CodingKey]) -> String {
-        path.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }.joined(separator: ".")
-    }
-    return switch error {
-    case .typeMismatch(let type, let context): "key \(key(context.codingPath)) is not of type \(type)"
-    case .valueNotFound(_, let context): "key \(key(context.codingPath)) is null"
-    case .keyNotFound(let missing, _): "key \(missing.stringValue) is missing"
-    case .dataCorrupted(let context):
-        context.codingPath.isEmpty
-            ? "not valid JSON" : "key \(key(context.codingPath)): \(context.debugDescription)"
-    @unknown default: "not valid JSON"
+    private static func write(_ text: String, to output: inout [UInt8]) {
+        output.append(UInt8(ascii: "\""))
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), byte]
+            case 0x0a: output += "\\n".utf8
+            case 0x0d: output += "\\r".utf8
+            case 0x09: output += "\\t".utf8
+            case 0..<0x20:
+                let digits = Array("0123456789abcdef".utf8)
+                output += Array("\\u00".utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+            default: output.append(byte)
+            }
+        }
+        output.append(UInt8(ascii: "\""))
     }
 }

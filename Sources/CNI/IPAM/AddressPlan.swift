@@ -2,7 +2,7 @@ package import Addressing
 
 /// Where this node's virtual addresses come from.
 ///
-///     IPv6:  48 bits mesh | 16 bits node number | 64 bits hashed from network, container id and attempt
+///     IPv6:  48 bits mesh | 16 bits node number | 64 bits hashed (`AddressIdentity`)
 ///     IPv4:  from a range, if there is one
 package struct AddressPlan: Sendable {
     package let mesh: IPPrefix
@@ -36,11 +36,10 @@ package struct AddressPlan: Sendable {
         return IPPrefix(.v6(IPv6Address(high: base.high | UInt64(node), low: 0)), length: 64) ?? mesh
     }
 
-    /// The IPv6 address of a container at a given attempt; another attempt gives another one.
-    package func address(network: String, containerID: String, attempt: Int) -> IPv6Address {
+    /// The IPv6 address of an attachment at a given attempt; another attempt gives another one.
+    package func address(of identity: AddressIdentity, attempt: Int) -> IPv6Address {
         guard case .v6(let base) = block.address else { return .any }
-        return IPv6Address(
-            high: base.high, low: interfaceIdentifier(network: network, containerID: containerID, attempt: attempt))
+        return IPv6Address(high: base.high, low: identity.interfaceIdentifier(attempt: attempt))
     }
 
     /// Why an address that was asked for is not ours to give; nil when it is.
@@ -54,19 +53,4 @@ package struct AddressPlan: Sendable {
             return range.contains(v4) ? nil : "not in the range \(range)"
         }
     }
-}
-
-/// 64 bits that are the same for the same container and well spread over different ones: FNV-1a with 64 bits
-/// (Fowler, Noll, Vo: offset basis 0xcbf29ce484222325, prime 0x100000001b3) over
-///
-///     network name | 0 | container id | 0 | attempt in decimal
-///
-/// It need not resist attack: nothing trusts an address for how it was made, and the store finds collisions. Never 0,
-/// which is the subnet's router anycast address (RFC 4291 2.6.1).
-package func interfaceIdentifier(network: String, containerID: String, attempt: Int) -> UInt64 {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in Array(network.utf8) + [0] + Array(containerID.utf8) + [0] + Array("\(attempt)".utf8) {
-        hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
-    }
-    return hash == 0 ? 1 : hash
 }
