@@ -71,6 +71,11 @@ test-core: deps
 	@$(toolchain)
 	WARREN_CORE=1 "$$swift" test --scratch-path .build-core $(if $(FILTER),--filter '$(FILTER)')
 
+## cni-static: the CNI plugin as one static executable, .build-static/warren-cni (LIBMNL_DIR= with a libmnl.a, else it is built)
+cni-static: deps
+	@$(toolchain)
+	.ci/cni-static "$$swift"
+
 ## fmt: format all Swift in place
 fmt:
 	@$(toolchain)
@@ -112,10 +117,10 @@ deps:
 
 ## clean: remove what was built
 clean:
-	@rm -rf .build .build-core
+	@rm -rf .build .build-core .build-static
 
 ## help: this list
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help
+.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static

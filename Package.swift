@@ -51,6 +51,17 @@ func program(
         name: name, dependencies: dependencies, path: path, swiftSettings: house, linkerSettings: shipped + linking)
 }
 
+/// The plugin as one file that needs nothing of the node it is copied to, where LIBMNL_DIR names a folder with a
+/// libmnl.a, which Debian does not ship (`make cni-static`).
+let plugin: [LinkerSetting] =
+    Context.environment["LIBMNL_DIR"].map { folder in
+        [
+            .unsafeFlags(
+                ["-static-executable", "-use-ld=lld", "-L\(folder)", "-Xlinker", "--gc-sections", "-Xlinker", "-s"],
+                .when(configuration: .release))
+        ]
+    } ?? shipped
+
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
     .testTarget(
         name: "\(name)Tests", dependencies: [.init(stringLiteral: name), "TestSupport"] + dependencies,
@@ -84,7 +95,7 @@ let core: [Target] = [
     module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"], settings: house),
     module(
         "Tunnel", ["WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
-    program("warren-cni", ["CNI"]),
+    .executableTarget(name: "warren-cni", dependencies: ["CNI"], swiftSettings: house, linkerSettings: plugin),
     program(
         "warren-bench", ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
         path: "Benchmarks/warren-bench"),

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -71,3 +72,7 @@ int CLinux_set_time_slice(uint64_t nanoseconds) {
     attributes.nice = getpriority(PRIO_PROCESS, 0);
     return (int)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
+
+int CLinux_memfd_create(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
+
+int CLinux_fork(void) { return fork(); }

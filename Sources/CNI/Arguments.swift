@@ -4,11 +4,17 @@ package import Addressing
 package struct Arguments: Hashable, Sendable {
     /// `IP=`: the addresses asked for, comma-separated.
     package let addresses: [IPAddress]
+    /// `K8S_POD_*`; nil when there is none of them.
+    package let pod: AttachmentRecord.Pod?
+
+    /// Names of Kubernetes are shorter; longer ones are as good as none.
+    private static let nameLimit = 253
 
     /// An unknown key is an error unless `IgnoreUnknown=1` stands anywhere among the pairs.
     package init(parsing text: String) throws(CNIError) {
         var addresses: [IPAddress] = []
         var unknown: [String] = []
+        var names: [String: String] = [:]
         var ignoresUnknown = false
         for pair in text.isEmpty ? [] : text.split(separator: ";", omittingEmptySubsequences: false) {
             let parts = pair.split(separator: "=", omittingEmptySubsequences: false)
@@ -26,7 +32,11 @@ package struct Arguments: Hashable, Sendable {
                     }
                     addresses.append(prefix.address)
                 }
-            case "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_UID", "K8S_POD_INFRA_CONTAINER_ID": break
+            case "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_UID":
+                if !parts[1].isEmpty, parts[1].utf8.count <= Self.nameLimit {
+                    names[String(parts[0])] = String(parts[1])
+                }
+            case "K8S_POD_INFRA_CONTAINER_ID": break
             default: unknown.append(String(parts[0]))
             }
         }
@@ -34,5 +44,10 @@ package struct Arguments: Hashable, Sendable {
             throw .invalidEnvironment("read CNI_ARGS: unknown args [\(unknown.sorted().joined(separator: ","))]")
         }
         self.addresses = addresses
+        pod =
+            names.isEmpty
+            ? nil
+            : AttachmentRecord.Pod(
+                namespace: names["K8S_POD_NAMESPACE"], name: names["K8S_POD_NAME"], uid: names["K8S_POD_UID"])
     }
 }

@@ -1,5 +1,6 @@
 import Addressing
 import Glibc
+import Linux
 
 /// One pod's attachment to the network: what ADD makes, CHECK verifies and DEL removes, named by (container id, ifname).
 package struct Attachment: Sendable {
@@ -13,108 +14,97 @@ package struct Attachment: Sendable {
         self.version = version
     }
 
-    private var holder: Store.Holder { Store.Holder(containerID: invocation.containerID, ifName: invocation.ifName) }
+    var holder: Store.Holder { Store.Holder(containerID: invocation.containerID, ifName: invocation.ifName) }
 
     /// ADD. What fails undoes what was done before.
     package func add() throws(CNIError) -> JSONValue {
-        let settings = try Settings(conf)
         let arguments = try Arguments(parsing: invocation.arguments)
         let previous = try conf.prevResult.map { (json) throws(CNIError) in try Result(previous: json) }
-        var result = previous ?? Result()
-        // In a chain, CNI_ARGS reach every plugin: an address that the primary took up is not meant for us.
-        let requested = try conf.requestedAddresses(arguments).filter { address in
-            !result.addresses.contains { $0.prefix.address == address }
+        guard try conf.isOptedIn() else {
+            guard let previous else {
+                throw .invalidConfiguration("pass the previous result on: there is none, and the pod did not opt in")
+            }
+            return previous.json(version: version)
         }
+        let settings = try Settings(conf)
+        try waitForAgent(settings)
+        try refuseOverlaps(settings, previous)
         let namespace = try openNamespace()
-        let path = namespace.path
-        let addresses = try reserve(requested, settings)
-        let interface = PodInterface(settings: settings, addresses: addresses, underlay: underlay(in: result))
-        let mtu: UInt32
+        let owner = try namespace.hostUid(of: settings.owner)
+        try refuseSecond(settings)
+        let ipam = delegate(settings)
+        let leased = try ipam?.add()
         do throws(CNIError) {
-            try namespace.joinUserNamespace()
-            mtu = try namespace.run { () throws(CNIError) in try interface.create() }
+            let record = try attach(
+                settings, owner: owner, netns: namespace.identity, arguments, previous, leased: leased)
+            do throws(CNIError) {
+                let interface = PodInterface(
+                    settings: settings, owner: owner, addresses: record.addresses,
+                    routes: Self.routes(settings, leased), underlay: underlay(in: previous))
+                let mtu = try namespace.run { () throws(CNIError) in try interface.create() }
+                var result = previous ?? Result(dns: leased?.dns)
+                result.append(
+                    interface: settings.interface, sandbox: namespace.path, mtu: mtu, addresses: record.addresses,
+                    routes: interface.routes)
+                return result.json(version: version)
+            } catch {
+                try? free(settings.location)
+                throw error
+            }
         } catch {
-            try? free()
+            try? ipam?.delete()
             throw error
         }
-        result.append(
-            interface: settings.interface, sandbox: path, mtu: mtu, addresses: interface.addresses,
-            routes: settings.routes)
-        return result.json(version: version)
     }
 
-    /// CHECK.
-    package func check() throws(CNIError) {
-        let settings = try Settings(conf)
-        guard let json = conf.prevResult else {
-            throw .invalidConfiguration("read prevResult: missing, CHECK needs it")
+    private func waitForAgent(_ settings: Settings) throws(CNIError) {
+        guard let agent = settings.agent, agent.isRequired else { return }
+        do throws(SystemError) { try agent.probe() } catch {
+            throw .tryAgainLater("attach \(holder): the node's agent does not answer: \(error)")
         }
-        let result = try Result(previous: json)
-        let namespace = try openNamespace()
-        let path = namespace.path
-        let subject = "check \(settings.interface)"
-        guard let index = result.interfaces.firstIndex(where: { $0.name == settings.interface && $0.sandbox == path })
-        else { throw .checkFailed("\(subject): prevResult has no such interface in \(path)") }
-        let reported = result.addresses.filter { $0.interface == index }.map(\.prefix)
-        let recorded = try recordedAddresses(settings)
-        guard Set(reported) == Set(recorded.map { IPPrefix(host: $0) }) else {
-            throw .checkFailed(
-                "\(subject): prevResult has \(Self.list(reported)), the store has \(Self.list(recorded))")
-        }
-        let interface = PodInterface(settings: settings, addresses: recorded, underlay: underlay(in: result))
-        try namespace.joinUserNamespace()
-        try namespace.run { () throws(CNIError) in try interface.check() }
     }
 
-    /// DEL: removes whatever is left, and never fails for what is not there. An error of ours would stop the chain and
-    /// leak the primary plugin's address, so what can't be removed is only reported.
-    ///
-    /// - Returns: what could not be done, for stderr.
-    package func delete() throws(CNIError) -> [String] {
-        let name = try conf.interfaceName()
-        let storePath = try conf.storePath()
-        let holder = holder
-        var faults: [String] = []
-        func attempt(_ body: () throws(CNIError) -> Void) {
-            do throws(CNIError) { try body() } catch { faults.append(error.message) }
-        }
-        if let path = invocation.netns, unsafe access(path, F_OK) == 0 {
-            attempt { () throws(CNIError) in
-                let namespace = try PodNamespace(path: path)
-                if namespace.isOwn && !invocation.mayTouchOwnNamespace {
-                    throw .invalidNamespace("delete \(name): \(path) is the plugin's own namespace, left alone")
-                }
-                try namespace.run { () throws(CNIError) in
-                    try PodInterface.remove(named: name) { (addresses) throws(CNIError) in
-                        // A failed ADD of another container is followed by its DEL: that must not take this one's.
-                        guard let store = try Store(existing: storePath) else { return true }
-                        return addresses.allSatisfy { (store.holder(of: $0) ?? holder) == holder }
-                    }
-                }
+    /// Before a delegated plugin is asked, whose undoing would take the first attachment's addresses.
+    private func refuseSecond(_ settings: Settings) throws(CNIError) {
+        let folder = AttachmentFolder(dataDir: settings.location.dataDir)
+        guard let record = try folder.record(of: holder, in: settings.network) else { return }
+        let list = Self.list(record.addresses.map(\.address))
+        throw .alreadyAttached("attach \(holder) to \(settings.network): it holds \(list) already")
+    }
+
+    /// Chooses addresses and puts them on record: the one thing that is done under the store's lock.
+    private func attach(
+        _ settings: Settings, owner: UInt32, netns: AttachmentRecord.Netns, _ arguments: Arguments,
+        _ previous: Result?, leased: Result?
+    ) throws(CNIError) -> AttachmentRecord {
+        let store = try Store(creating: settings.location)
+        var record = AttachmentRecord(
+            network: settings.network, holder: holder, netns: netns, interface: settings.interface, ownerUid: owner,
+            addresses: leased?.addresses.map(\.prefix) ?? [], pod: arguments.pod, created: Int64(time(nil)))
+        if case .own(let plan) = settings.addressing {
+            // In a chain, CNI_ARGS reach every plugin: an address that the primary took up is not meant for us.
+            let requested = try conf.requestedAddresses(arguments).filter { address in
+                !(previous?.addresses ?? []).contains { $0.prefix.address == address }
             }
+            let identity = AddressIdentity(
+                network: settings.network, containerID: holder.containerID, pod: arguments.pod)
+            record.addresses = try plan.choose(requested: requested, identity: identity, holder: holder, in: store)
+                .map { IPPrefix(host: $0) }
         }
-        attempt { () throws(CNIError) in try free() }
-        return faults
+        try store.attach(record, reserving: leased == nil)
+        return record
     }
 
-    private func free() throws(CNIError) {
-        if let store = try Store(existing: conf.storePath()) { try store.release(holder) }
+    func free(_ location: StoreLocation) throws(CNIError) {
+        if let store = try Store(existing: location) { try store.detach(holder) }
     }
 
-    // The lock is held only inside these two.
-
-    private func reserve(_ requested: [IPAddress], _ settings: Settings) throws(CNIError) -> [IPAddress] {
-        let store = try Store(creating: settings.storePath)
-        return try settings.plan.allocate(
-            requested: requested, network: settings.network, holder: holder, in: store)
+    func delegate(_ settings: Settings) -> DelegatedIPAM? {
+        guard case .delegated(let type) = settings.addressing else { return nil }
+        return DelegatedIPAM(type: type, invocation, conf)
     }
 
-    private func recordedAddresses(_ settings: Settings) throws(CNIError) -> [IPAddress] {
-        guard let store = try Store(existing: settings.storePath) else { return [] }
-        return try store.addresses(of: holder)
-    }
-
-    private func openNamespace() throws(CNIError) -> PodNamespace {
+    func openNamespace() throws(CNIError) -> PodNamespace {
         let path = invocation.netns ?? ""
         let namespace = try PodNamespace(path: path)
         guard !namespace.isOwn || invocation.mayTouchOwnNamespace else {
@@ -123,12 +113,18 @@ package struct Attachment: Sendable {
         return namespace
     }
 
-    private func underlay(in result: Result) -> String? {
-        let inside = result.interfaces.filter { $0.sandbox?.isEmpty == false && $0.name != conf.interface ?? "warren0" }
+    func underlay(in result: Result?) -> String? {
+        let ours = conf.interface ?? "warren0"
+        let inside = (result?.interfaces ?? []).filter { $0.sandbox?.isEmpty == false && $0.name != ours }
         return (inside.first { $0.name == invocation.ifName } ?? inside.first)?.name
     }
 
-    private static func list(_ values: [some CustomStringConvertible]) -> String {
+    /// The configured routes, and those that a delegated plugin brought along. A TUN has no gateway.
+    static func routes(_ settings: Settings, _ leased: Result?) -> [IPPrefix] {
+        settings.routes + (leased?.destinations ?? []).filter { !settings.routes.contains($0) }
+    }
+
+    static func list(_ values: [some CustomStringConvertible]) -> String {
         values.isEmpty ? "none" : values.map { "\($0)" }.joined(separator: ", ")
     }
 }

@@ -21,7 +21,8 @@ package enum Command: String, CaseIterable, Sendable {
         switch self {
         case .add, .check: ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"]
         case .delete: ["CNI_CONTAINERID", "CNI_IFNAME"]
-        case .collectGarbage, .status, .version: []
+        case .collectGarbage, .status: ["CNI_PATH"]
+        case .version: []
         }
     }
 }

@@ -1,76 +1,110 @@
 package import Addressing
-import FoundationEssentials
 
 /// The network configuration from stdin, decoded but not yet judged: DEL and VERSION must accept what ADD refuses.
 ///
 /// The keys are documented in `cni/README.md`. Unknown keys are ignored, as everywhere in CNI.
-package struct NetConf: Decodable, Sendable {
+package struct NetConf: Sendable {
     package let cniVersion: String?
     package let name: String?
     package let mesh: String?
-    package let node: Int?
+    package let node: Int64?
     package let ipv4Range: String?
     package let rangeStart: String?
     package let rangeEnd: String?
-    package let ownerUid: Int?
+    package let ownerUid: Int64?
     package let interface: String?
-    package let mtu: Int?
+    package let mtu: Int64?
     package let dataDir: String?
-    package let routes: [Destination]?
+    /// The destinations of `routes`, each `{"dst": "10.0.0.0/8"}` as in the specification.
+    package let routes: [String]?
+    package let optIn: String?
+    package let refuseOverlap: [String]?
+    package let agent: String?
+    package let agentRequired: Bool?
     package let prevResult: JSONValue?
     package let runtimeConfig: JSONValue?
     package let args: JSONValue?
     package let ipam: JSONValue?
-    package let validAttachments: [ValidAttachment]?
-
-    /// `{"dst": "10.0.0.0/8"}`, as in the specification's routes.
-    package struct Destination: Decodable, Sendable {
-        package let dst: String
-    }
-
-    /// What GC must leave alone.
-    package struct ValidAttachment: Decodable, Hashable, Sendable {
-        package let containerID: String
-        package let ifname: String
-    }
-
-    private enum CodingKeys: String, CodingKey {
-        case cniVersion, name, mesh, node, ipv4Range, rangeStart, rangeEnd, ownerUid, interface, mtu, dataDir, routes
-        case prevResult, runtimeConfig, args, ipam
-        case validAttachments = "cni.dev/valid-attachments"
-        case attachments = "cni.dev/attachments"
-    }
-
-    package init(from decoder: any Decoder) throws {
-        let values = try decoder.container(keyedBy: CodingKeys.self)
-        cniVersion = try values.decodeIfPresent(String.self, forKey: .cniVersion)
-        name = try values.decodeIfPresent(String.self, forKey: .name)
-        mesh = try values.decodeIfPresent(String.self, forKey: .mesh)
-        node = try values.decodeIfPresent(Int.self, forKey: .node)
-        ipv4Range = try values.decodeIfPresent(String.self, forKey: .ipv4Range)
-        rangeStart = try values.decodeIfPresent(String.self, forKey: .rangeStart)
-        rangeEnd = try values.decodeIfPresent(String.self, forKey: .rangeEnd)
-        ownerUid = try values.decodeIfPresent(Int.self, forKey: .ownerUid)
-        interface = try values.decodeIfPresent(String.self, forKey: .interface)
-        mtu = try values.decodeIfPresent(Int.self, forKey: .mtu)
-        dataDir = try values.decodeIfPresent(String.self, forKey: .dataDir)
-        routes = try values.decodeIfPresent([Destination].self, forKey: .routes)
-        prevResult = try values.decodeIfPresent(JSONValue.self, forKey: .prevResult)
-        runtimeConfig = try values.decodeIfPresent(JSONValue.self, forKey: .runtimeConfig)
-        args = try values.decodeIfPresent(JSONValue.self, forKey: .args)
-        ipam = try values.decodeIfPresent(JSONValue.self, forKey: .ipam)
-        // The first text of 1.1.0 had the second name, and libcni sends both.
-        validAttachments =
-            try values.decodeIfPresent([ValidAttachment].self, forKey: .validAttachments)
-            ?? values.decodeIfPresent([ValidAttachment].self, forKey: .attachments)
-    }
+    /// What GC must leave alone; nil when the runtime gave no list.
+    package let validAttachments: [Store.Holder]?
+    /// The whole as it came, for a delegated plugin.
+    package let text: [UInt8]
 
     package init(parsing bytes: [UInt8]) throws(CNIError) {
-        do { self = try JSONDecoder().decode(NetConf.self, from: Data(bytes)) } catch {
-            throw .undecodable("decode network configuration: \(decodingFault(error))")
+        guard let json = try? JSONValue(parsing: bytes) else { throw Self.fault("not valid JSON") }
+        let members = try Members(json)
+        text = bytes
+        cniVersion = try members.string("cniVersion")
+        name = try members.string("name")
+        mesh = try members.string("mesh")
+        node = try members.integer("node")
+        ipv4Range = try members.string("ipv4Range")
+        rangeStart = try members.string("rangeStart")
+        rangeEnd = try members.string("rangeEnd")
+        ownerUid = try members.integer("ownerUid")
+        interface = try members.string("interface")
+        mtu = try members.integer("mtu")
+        dataDir = try members.string("dataDir")
+        optIn = try members.string("optIn")
+        agent = try members.string("agent")
+        agentRequired = try members.boolean("agentRequired")
+        routes = try members.list("routes") { $0["dst"]?.text }
+        refuseOverlap = try members.list("refuseOverlap") { $0.text }
+        prevResult = members.value("prevResult")
+        runtimeConfig = members.value("runtimeConfig")
+        args = members.value("args")
+        ipam = members.value("ipam")
+        // The first text of 1.1.0 had the second name, and libcni sends both.
+        func attachments(_ key: String) throws(CNIError) -> [Store.Holder]? {
+            try members.list(key) { element in
+                guard let containerID = element["containerID"]?.text, let ifName = element["ifname"]?.text else {
+                    return nil
+                }
+                return Store.Holder(containerID: containerID, ifName: ifName)
+            }
         }
+        let (current, former) = (try attachments("cni.dev/valid-attachments"), try attachments("cni.dev/attachments"))
+        validAttachments = current ?? former
     }
 
+    private static func fault(_ text: String) -> CNIError { .undecodable("decode network configuration: \(text)") }
+
+    /// The members of the top object, each of one type or null or absent.
+    private struct Members {
+        let members: [String: JSONValue]
+
+        init(_ json: JSONValue) throws(CNIError) {
+            guard let members = json.members else { throw NetConf.fault("not an object") }
+            self.members = members
+        }
+
+        func value(_ key: String) -> JSONValue? { members[key].flatMap { $0 == .null ? nil : $0 } }
+
+        func string(_ key: String) throws(CNIError) -> String? { try typed(key, "string") { $0.text } }
+        func integer(_ key: String) throws(CNIError) -> Int64? { try typed(key, "integer") { $0.integer } }
+        func boolean(_ key: String) throws(CNIError) -> Bool? { try typed(key, "boolean") { $0.boolean } }
+
+        func list<Element>(_ key: String, _ read: (JSONValue) -> Element?) throws(CNIError) -> [Element]? {
+            guard let elements = try typed(key, "array", { $0.elements }) else { return nil }
+            var list: [Element] = []
+            for (index, element) in elements.enumerated() {
+                guard let element = read(element) else { throw NetConf.fault("\(key)[\(index)] can't be read") }
+                list.append(element)
+            }
+            return list
+        }
+
+        private func typed<Value>(
+            _ key: String, _ type: String, _ read: (JSONValue) -> Value?
+        ) throws(CNIError) -> Value? {
+            guard let value = value(key) else { return nil }
+            guard let result = read(value) else { throw NetConf.fault("key \(key) is not of type \(type)") }
+            return result
+        }
+    }
+}
+
+extension NetConf {
     /// The network's name, safe as a folder's name.
     package func networkName() throws(CNIError) -> String {
         guard let name, !name.isEmpty else { throw .invalidConfiguration("read name: missing network name") }
@@ -89,22 +123,25 @@ package struct NetConf: Decodable, Sendable {
     }
 
     /// Where the network's store is.
-    package func storePath() throws(CNIError) -> String {
+    package func storeLocation() throws(CNIError) -> StoreLocation {
         let folder = dataDir ?? "/run/warren/cni"
         guard folder.hasPrefix("/"), !folder.utf8.contains(0) else {
             throw .invalidConfiguration("read dataDir \(folder): not an absolute path")
         }
-        return try "\(folder)/networks/\(networkName())"
+        return StoreLocation(dataDir: folder, network: try networkName())
+    }
+
+    /// What the runtime says for a capability that the configuration declared; nil when it says nothing or null.
+    /// containerd capitalises keys, so case does not count.
+    package func capability(_ key: String) -> JSONValue? {
+        guard let members = runtimeConfig?.members else { return nil }
+        let value = members[key] ?? members.first { $0.key.lowercased() == key.lowercased() }?.value
+        return value == .null ? nil : value
     }
 
     /// The addresses the pod asks for: the first of runtimeConfig.ips, args.cni.ips and CNI_ARGS `IP=` that has any.
     package func requestedAddresses(_ arguments: Arguments) throws(CNIError) -> [IPAddress] {
-        // containerd capitalises the keys in runtimeConfig and may send null.
-        var capability: JSONValue?
-        if case .object(let members) = runtimeConfig {
-            capability = members.first { $0.key.lowercased() == "ips" }?.value
-        }
-        for (source, value) in [("runtimeConfig.ips", capability), ("args.cni.ips", args?["cni"]?["ips"])] {
+        for (source, value) in [("runtimeConfig.ips", capability("ips")), ("args.cni.ips", args?["cni"]?["ips"])] {
             guard let value, value != .null else { continue }
             guard let elements = value.elements else { throw .invalidConfiguration("read \(source): not an array") }
             var addresses: [IPAddress] = []

@@ -7,13 +7,20 @@ import Tun
 /// `warren0` as it is to be inside a pod: made, checked and removed. All calls act in the calling thread's namespace.
 package struct PodInterface: Sendable {
     package let settings: Settings
+    /// The only uid that may attach, in the host's user namespace.
+    package let owner: UInt32
     package let addresses: [IPPrefix]
+    package let routes: [IPPrefix]
     /// The primary plugin's interface, if there is one before us.
     package let underlay: String?
 
-    package init(settings: Settings, addresses: [IPAddress], underlay: String?) {
+    package init(
+        settings: Settings, owner: UInt32, addresses: [IPPrefix], routes: [IPPrefix], underlay: String?
+    ) {
         self.settings = settings
-        self.addresses = addresses.map { IPPrefix(host: $0) }
+        self.owner = owner
+        self.addresses = addresses
+        self.routes = routes
         self.underlay = underlay
     }
 
@@ -22,17 +29,17 @@ package struct PodInterface: Sendable {
     /// Makes the interface, up and routed, and returns its MTU. The last step makes it permanent: whatever fails
     /// before takes it away again.
     package func create() throws(CNIError) -> UInt32 {
-        let tun: PersistentTun
-        do { tun = try PersistentTun(creating: name, owner: settings.owner) } catch {
-            switch error.errno {
-            case .busy: throw .alreadyAttached("create TUN \(name): the namespace has an interface of that name")
-            case .invalidArgument where error.operation.hasPrefix("set owner"):
-                throw .userNamespace("\(error): the pod's user namespace maps no such uid")
-            default: throw .kernel(error.description)
-            }
-        }
         var socket = try Self.open()
-        let mtu = try expectedMTU(&socket)
+        let surroundings = try Surroundings(&socket)
+        try surroundings.refuseOverlaps(settings)
+        let mtu = try expectedMTU(surroundings)
+        let tun: PersistentTun
+        do { tun = try PersistentTun(creating: name, owner: owner) } catch {
+            if error.errno == .busy {
+                throw .alreadyAttached("create TUN \(name): the namespace has an interface of that name")
+            }
+            throw .kernel(error.description)
+        }
         do throws(NetlinkError) {
             guard let link = try socket.link(named: name) else {
                 throw .refused(operation: "find link \(name)", errno: .noDevice, text: nil)
@@ -44,7 +51,7 @@ package struct PodInterface: Sendable {
             try socket.disableLinkLocalAddress(on: link)
             for address in addresses { try socket.add(address, to: link) }
             try socket.setUp(link)
-            for route in settings.routes { try socket.addRoute(to: route, on: link) }
+            for route in routes { try socket.addRoute(to: route, on: link) }
         } catch {
             throw .kernel(error.description)
         }
@@ -55,14 +62,10 @@ package struct PodInterface: Sendable {
     /// Compares the interface with what it is to be, and names the first difference.
     package func check() throws(CNIError) {
         var socket = try Self.open()
-        let expectedMTU = try expectedMTU(&socket)
-        let (link, present, routes): (Link?, [Address], [Route])
-        do throws(NetlinkError) {
-            (link, present, routes) =
-                (try socket.link(named: name), try socket.addresses(), try socket.routes())
-        } catch {
-            throw .kernel(error.description)
-        }
+        let surroundings = try Surroundings(&socket)
+        let expectedMTU = try expectedMTU(surroundings)
+        let link: Link?
+        do throws(NetlinkError) { link = try socket.link(named: name) } catch { throw .kernel(error.description) }
         func expect(_ condition: Bool, _ fault: @autoclosure () -> String) throws(CNIError) {
             if !condition { throw .checkFailed("check \(name): \(fault())") }
         }
@@ -74,16 +77,16 @@ package struct PodInterface: Sendable {
         try expect(!tun.isMultiQueue, "it has several queues")
         try expect(tun.isPersistent, "it is not persistent")
         try expect(
-            tun.owner == settings.owner,
-            "its owner is \(tun.owner.map { "uid \($0)" } ?? "not set") instead of uid \(settings.owner)")
+            tun.owner == owner,
+            "its owner is \(tun.owner.map { "uid \($0)" } ?? "not set") instead of uid \(owner)")
         try expect(link.isUp, "it is down")
         try expect(link.mtu == expectedMTU, "its MTU is \(link.mtu) instead of \(expectedMTU)")
         for address in addresses {
-            let isThere = present.contains { $0.linkIndex == link.index && $0.prefix == address }
+            let isThere = surroundings.addresses.contains { $0.linkIndex == link.index && $0.prefix == address }
             try expect(isThere, "address \(address) is missing")
         }
-        for destination in settings.routes {
-            let isThere = routes.contains {
+        for destination in routes {
+            let isThere = surroundings.routes.contains {
                 $0.isUnicast && $0.linkIndex == link.index && $0.destination == destination
             }
             try expect(isThere, "route \(destination) is missing")
@@ -110,17 +113,9 @@ package struct PodInterface: Sendable {
 
     /// The configured MTU, else the underlay's less our overhead. The underlay is the primary plugin's interface,
     /// else what the default route leaves by, else an Ethernet.
-    private func expectedMTU(_ socket: inout RouteSocket) throws(CNIError) -> UInt32 {
+    private func expectedMTU(_ surroundings: Surroundings) throws(CNIError) -> UInt32 {
         if let mtu = settings.mtu { return mtu }
-        let links: [Link]
-        let routes: [Route]
-        do throws(NetlinkError) {
-            (links, routes) = (try socket.links(), try socket.routes())
-        } catch {
-            throw .kernel(error.description)
-        }
-        let index = routes.filter { $0.isUnicast && $0.destination.length == 0 && $0.table == 254 }
-            .min { !$0.destination.address.isIPv6 && $1.destination.address.isIPv6 }?.linkIndex
+        let (links, index) = (surroundings.links, surroundings.defaultLink)
         if let link = links.first(where: { $0.name == underlay }) ?? links.first(where: { $0.index == index }) {
             return try settings.mtu(over: link.mtu, named: link.name)
         }

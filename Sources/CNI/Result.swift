@@ -15,6 +15,8 @@ package struct Result: Hashable, Sendable {
         /// The path of the namespace it is in; nil or empty for the host's.
         package let sandbox: String?
         fileprivate let json: JSONValue
+        /// Of our interface: other plugins' keys are left as they are.
+        fileprivate var mtu: UInt32?
     }
 
     package struct AttachedAddress: Hashable, Sendable {
@@ -25,8 +27,8 @@ package struct Result: Hashable, Sendable {
     }
 
     /// An empty result, for a plugin that is alone.
-    package init() {
-        members = ["dns": .object([:])]
+    package init(dns: JSONValue? = nil) {
+        members = ["dns": dns ?? .object([:])]
         interfaces = []
         addresses = []
         routes = []
@@ -67,6 +69,13 @@ package struct Result: Hashable, Sendable {
         routes = try list("routes")
     }
 
+    package var dns: JSONValue? { members["dns"] }
+
+    /// Where the routes lead; those that can't be read are passed over.
+    package var destinations: [IPPrefix] {
+        routes.compactMap { $0["dst"]?.text.flatMap { IPPrefix($0)?.masked } }
+    }
+
     /// Adds a layer 3 interface with its addresses and routes after everybody else's, so that the pod's first address
     /// stays the primary plugin's.
     ///
@@ -79,9 +88,8 @@ package struct Result: Hashable, Sendable {
             Interface(
                 name: name, sandbox: sandbox,
                 json: .object([
-                    "name": .string(name), "mac": .string("00:00:00:00:00:00"), "mtu": .integer(Int64(mtu)),
-                    "sandbox": .string(sandbox),
-                ])))
+                    "name": .string(name), "mac": .string("00:00:00:00:00:00"), "sandbox": .string(sandbox),
+                ]), mtu: mtu))
         for prefix in addresses {
             let json = JSONValue.object([
                 "address": .string(prefix.description), "interface": .integer(Int64(index)),
@@ -98,8 +106,10 @@ package struct Result: Hashable, Sendable {
         // An interface's mtu came with 1.1.0.
         members["interfaces"] = .array(
             interfaces.map { interface in
-                guard case .object(var json) = interface.json else { return interface.json }
-                if version < .v1_1_0 { json["mtu"] = nil }
+                guard case .object(var json) = interface.json, version >= .v1_1_0, let mtu = interface.mtu else {
+                    return interface.json
+                }
+                json["mtu"] = .integer(Int64(mtu))
                 return .object(json)
             })
         members["ips"] = .array(

@@ -16,7 +16,7 @@ package enum Skeleton {
         package var attachment: Attachment?
     }
 
-    /// The program: answers one call and exits. It has one thread, but for the visit to the pod's namespace.
+    /// The program: answers one call and exits. It has one thread, which visits the pod's namespace itself.
     package static func main() -> Never {
         prepareProcess()
         var environment: [String: String] = [:]
@@ -44,11 +44,13 @@ package enum Skeleton {
         environment: [String: String], input: () throws(CNIError) -> [UInt8]
     ) -> Response {
         var spoken = CNIVersion.newest
+        var details = ""
         do throws(CNIError) {
             guard let invocation = try Invocation(environment: environment) else {
                 return Response(diagnostics: "\(about)\nCNI protocol versions supported: \(CNIVersion.list)\n")
             }
-            if invocation.command == .version { return try version(try? input()) }
+            if invocation.command == .version { return version(try? input()) }
+            details = invocation.subject
             let conf = try NetConf(parsing: input())
             spoken = try CNIVersion(supported: conf.cniVersion)
             let command = invocation.command
@@ -63,13 +65,13 @@ package enum Skeleton {
             case .add: return Response(output: try attachment.add().serialized(), attachment: attachment)
             case .check: try attachment.check()
             case .delete: return Response(diagnostics: try attachment.delete().map { "\($0)\n" }.joined())
-            case .collectGarbage: try Network(conf).collectGarbage()
-            case .status: try Network(conf).status()
+            case .collectGarbage: try Network(invocation, conf).collectGarbage()
+            case .status: try Network(invocation, conf).status()
             case .version: break
             }
             return Response()
         } catch {
-            let output = (try? error.json(version: spoken.rawValue).serialized()) ?? []
+            let output = error.json(version: spoken.rawValue, details: details).serialized()
             return Response(output: output, status: 1)
         }
     }
@@ -84,14 +86,14 @@ package enum Skeleton {
     }
 
     /// VERSION repeats the caller's version where it can and never fails: runtimes send it with a dummy environment.
-    private static func version(_ input: [UInt8]?) throws(CNIError) -> Response {
+    private static func version(_ input: [UInt8]?) -> Response {
         let text = input.flatMap { try? JSONValue(parsing: $0) }?["cniVersion"]?.text
         let asked = text.flatMap { $0.isEmpty ? nil : $0 }
         let answer = JSONValue.object([
             "cniVersion": .string(asked ?? CNIVersion.newest.rawValue),
             "supportedVersions": .array(CNIVersion.allCases.map { .string($0.rawValue) }),
         ])
-        return Response(output: try answer.serialized())
+        return Response(output: answer.serialized())
     }
 
     /// Forgets what a runtime leaks into its children: descriptors above 2, folder and file mode mask. Runtimes may

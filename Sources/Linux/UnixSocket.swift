@@ -18,8 +18,10 @@ package enum UnixSocket {
         return socket
     }
 
-    package static func connect(path: String) throws(SystemError) -> FileDescriptor {
+    /// - Parameter isBlocking: false fails with EAGAIN where the server's queue is full, instead of waiting.
+    package static func connect(path: String, isBlocking: Bool = true) throws(SystemError) -> FileDescriptor {
         let socket = try stream()
+        if !isBlocking { try socket.setNonBlocking() }
         let raw = socket.raw
         _ = try check("connect \(path)") { unsafe withAddress(path) { unsafe Glibc.connect(raw, $0, $1) } }
         return socket

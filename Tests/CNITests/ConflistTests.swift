@@ -7,7 +7,7 @@ import Testing
 
 /// The configurations that we ship.
 @Suite struct ConflistTests {
-    @Test(arguments: ["10-warren.conflist", "10-warren-alone.conflist"])
+    @Test(arguments: ["10-warren.conflist", "10-warren-alone.conflist", "10-warren-annotated.conflist"])
     func `it is a configuration that ADD accepts`(name: String) throws {
         let folder = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined()
         let bytes = try FileDescriptor(open: "\(folder)/cni/\(name)", O_RDONLY).readToEnd(limit: 65536)
@@ -26,7 +26,7 @@ import Testing
         entry["cniVersion"] = list["cniVersion"]
         let settings = try Settings(NetConf(parsing: JSONValue.object(entry).serialized()))
         #expect(settings.owner == 64738 && settings.interface == "warren0")
-        for range in [settings.plan.range?.network, settings.plan.mesh].compactMap({ $0 }) {
+        for range in [settings.plan?.range?.network, settings.plan?.mesh].compactMap({ $0 }) {
             #expect(settings.routes.contains { $0.contains(range) })
         }
     }

@@ -63,13 +63,34 @@ import Testing
         #expect(try runtime.link()?.kind == "veth")
     }
 
-    @Test func `the plugin's own namespace is left alone, the addresses are freed`() throws {
+    @Test func `the plugin's own namespace is left alone`() throws {
         let runtime = try Runtime()
-        #expect(try runtime.call("ADD", runtime.configuration()).status == 0)
         let own = runtime.environment("DEL", netns: "/proc/self/ns/net")
         let answer = try runtime.call(own, runtime.configuration())
         #expect(answer.status == 0 && answer.diagnostics.contains("own namespace"))
-        #expect(runtime.records.isEmpty)
+    }
+
+    @Test func `the namespace is the one that ADD saw, whatever DEL is told`() throws {
+        let (runtime, other) = (try Runtime(), try ScratchNamespace())
+        #expect(try runtime.call("ADD", runtime.configuration()).status == 0)
+        let answer = try runtime.call(runtime.environment("DEL", netns: other.path), runtime.configuration())
+        #expect(answer.status == 0 && answer.diagnostics.isEmpty)
+        #expect(runtime.records.isEmpty && runtime.attachments.isEmpty)
+        #expect(try runtime.link() == nil)
+    }
+
+    @Test func `a record for another namespace at the same path does not reach into this one`() throws {
+        let runtime = try Runtime()
+        #expect(try runtime.call("ADD", runtime.configuration()).status == 0)
+        let file = "attachments/mesh/abc:eth0"
+        let record = try AttachmentRecord(parsing: Array(runtime.folder.read(file).utf8))
+        var changed = record
+        changed.netns = AttachmentRecord.Netns(
+            path: record.netns.path, inode: record.netns.inode ^ 1, device: record.netns.device)
+        try runtime.folder.write(String(decoding: changed.json.serialized(), as: UTF8.self), to: file)
+        #expect(try runtime.call("DEL", runtime.configuration()).status == 0)
+        #expect(runtime.records.isEmpty && runtime.attachments.isEmpty)
+        #expect(try runtime.link() != nil)
     }
 
     @Test func `unparsable input is its only refusal`() throws {
@@ -85,18 +106,23 @@ import Testing
         #expect(try runtime.call(stale, runtime.configuration("1.1.0")).status == 0)
         #expect(runtime.records.count == 4)
         let collect = ["CNI_COMMAND": "GC", "CNI_PATH": "/opt/cni/bin"]
+        let pods = (runtime.pod, other)
         #expect(try runtime.call(collect, runtime.configuration("1.1.0")).status == 0)
         #expect(runtime.records.count == 4)
         let list = #""cni.dev/valid-attachments":[{"containerID":"abc","ifname":"eth0"}]"#
         #expect(try runtime.call(collect, runtime.configuration("1.1.0", list)).status == 0)
-        #expect(runtime.records == ["10.9.7.1", "fd00:9:0:7:94e:372b:ee9b:5fec"])
+        #expect(runtime.records == ["10.9.7.1", "fd00:9:0:7:a8de:4ddf:bc73:d709"])
+        #expect(runtime.attachments == ["abc:eth0"])
+        // A live interface must not keep addresses that are given to the next.
+        #expect(try pods.0.link("warren0") != nil)
+        #expect(try pods.1.link("warren0") == nil)
         #expect(try runtime.call(collect, runtime.configuration("1.1.0", #""cni.dev/attachments":[]"#)).status == 0)
         #expect(runtime.records.isEmpty)
     }
 
     @Test func `status is 50 when the range is full or the store can't be made`() throws {
         let runtime = try Runtime()
-        let status = ["CNI_COMMAND": "STATUS"]
+        let status = ["CNI_COMMAND": "STATUS", "CNI_PATH": "/opt/cni/bin"]
         let small = runtime.configuration("1.1.0", range: "10.9.7.1/32")
         #expect(try runtime.call(status, small).status == 0)
         #expect(try runtime.call("ADD", small).status == 0)

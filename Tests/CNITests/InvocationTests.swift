@@ -21,7 +21,7 @@ import Testing
 
     @Test(arguments: [
         ("ADD", "[CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME]"), ("CHECK", "[CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME]"),
-        ("DEL", "[CNI_CONTAINERID,CNI_IFNAME]"),
+        ("DEL", "[CNI_CONTAINERID,CNI_IFNAME]"), ("GC", "[CNI_PATH]"), ("STATUS", "[CNI_PATH]"),
     ])
     func `all missing variables are named in one error`(command: String, names: String) {
         #expect(throws: CNIError.invalidEnvironment("required env variables \(names) missing")) {
@@ -42,7 +42,7 @@ import Testing
         #expect(try Invocation(environment: dummy)?.command.rawValue == command)
     }
 
-    @Test(arguments: ["../etc", "a/b", ".hidden", "-x", "a b", "ü", "a\nb", String(repeating: "a", count: 256)])
+    @Test(arguments: ["../etc", "a/b", ".hidden", "-x", "a b", "ü", "a\nb", "a:b", String(repeating: "a", count: 240)])
     func `a container id that is no file name is refused`(id: String) {
         let error = #expect(throws: CNIError.self) {
             try Invocation(environment: full.merging(["CNI_CONTAINERID": id]) { $1 })
@@ -76,6 +76,16 @@ import Testing
 }
 
 @Suite struct ArgumentsTests {
+    @Test func `the pod is whatever the runtime says of it`() throws {
+        let all = try Arguments(parsing: "K8S_POD_UID=1;IgnoreUnknown=1;K8S_POD_NAME=a;K8S_POD_NAMESPACE=b").pod
+        #expect(all == AttachmentRecord.Pod(namespace: "b", name: "a", uid: "1"))
+        let podman = try Arguments(parsing: "IgnoreUnknown=1;K8S_POD_NAME=a").pod
+        #expect(podman == AttachmentRecord.Pod(namespace: nil, name: "a", uid: nil))
+        #expect(try Arguments(parsing: "").pod == nil)
+        #expect(try Arguments(parsing: "K8S_POD_UID=").pod == nil)
+        #expect(try Arguments(parsing: "K8S_POD_UID=\(String(repeating: "a", count: 254))").pod == nil)
+    }
+
     @Test func `the order of the pairs does not matter`() throws {
         #expect(try Arguments(parsing: "FOO=1;IP=10.0.0.5;IgnoreUnknown=1").addresses == [IPAddress("10.0.0.5")])
         #expect(try Arguments(parsing: "IgnoreUnknown=true;FOO=1").addresses == [])

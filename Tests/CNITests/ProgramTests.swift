@@ -33,7 +33,7 @@ import Testing
             ("malformed JSON", add, #"{"cniVersion":"#, 6, "decode network configuration: not valid JSON"),
             ("no input", add, "", 6, "decode network configuration: not valid JSON"),
             ("too much input", add, String(repeating: " ", count: 1 << 21), 6, "longer than 1048576 bytes"),
-            ("wrong type", add, #"{"cniVersion":"1.0.0","name":["mesh"]}"#, 6, "key name is not of type String"),
+            ("wrong type", add, #"{"cniVersion":"1.0.0","name":["mesh"]}"#, 6, "key name is not of type string"),
             ("unknown command", with("CNI_COMMAND", "UPDATE"), good, 4, "unknown command UPDATE"),
             (
                 "missing variables", ["CNI_COMMAND": "ADD"], good, 4,
@@ -46,7 +46,15 @@ import Testing
             ("network name", add, good.replacing("mesh\",\"type", with: "../m\",\"type"), 7, "read name ../m"),
             ("range", add, runtime.configuration(range: "10.9.7.0"), 7, "read ipv4Range 10.9.7.0"),
             ("root as owner", add, good.replacing("64738", with: "0"), 7, "read ownerUid: 0 is root"),
-            ("IPAM", add, runtime.configuration("1.0.0", #""ipam":{"type":"dhcp"}"#), 2, "read ipam"),
+            ("IPAM twice", add, runtime.configuration("1.0.0", #""ipam":{"type":"dhcp"}"#), 7, "read ipv4Range"),
+            (
+                "IPAM", add, runtime.configuration("1.0.0", range: nil, #""ipam":{"type":"warren-none"}"#), 107,
+                "find plugin warren-none: not in CNI_PATH [/opt/cni/bin]"
+            ),
+            (
+                "IPAM's path", add, runtime.configuration("1.0.0", range: nil, #""ipam":{"type":"../../bin/sh"}"#), 7,
+                "read ipam.type ../../bin/sh"
+            ),
             (
                 "namespace", with("CNI_NETNS", "/run/netns/warren-test-none"), good, 8,
                 "/run/netns/warren-test-none: ENOENT"
@@ -86,8 +94,7 @@ import Testing
 
     @Test func `a user namespace maps the owner's uid`() throws {
         let runtime = try Runtime()
-        let holder = try UserNamespaceHolder(map: "0 131072 65536")
-        defer { holder.process.stop() }
+        let holder = try NamespaceHolder(map: "0 131072 65536")
         let environment = runtime.environment("ADD", netns: holder.netns)
         let added = try runtime.call(environment, runtime.configuration())
         #expect(added.status == 0, "\(added.output)")
@@ -99,14 +106,16 @@ import Testing
         let checked = Runtime.configuration(runtime.configuration(), previous: added.output)
         let check = try runtime.call(runtime.environment("CHECK", netns: holder.netns), checked)
         #expect(check.status == 0, "\(check.output)")
+        let record = try AttachmentFolder(dataDir: runtime.folder.path)
+            .record(of: Store.Holder(containerID: "abc", ifName: "eth0"), in: "mesh")
+        #expect(record?.ownerUid == 131072 + 64738)
         #expect(try runtime.call(runtime.environment("DEL", netns: holder.netns), checked).status == 0)
         #expect(runtime.records.isEmpty)
     }
 
     @Test func `a user namespace that does not map the owner is refused, with nothing left behind`() throws {
         let runtime = try Runtime()
-        let holder = try UserNamespaceHolder(map: "0 131072 1000")
-        defer { holder.process.stop() }
+        let holder = try NamespaceHolder(map: "0 131072 1000")
         let answer = try runtime.call(runtime.environment("ADD", netns: holder.netns), runtime.configuration())
         #expect(answer.status == 1 && answer.code == 105, "\(answer.output)")
         #expect(answer.message.contains("the pod's user namespace maps no such uid"))
@@ -116,25 +125,5 @@ import Testing
             return try socket.link(named: "warren0")
         }
         #expect(link == nil)
-    }
-}
-
-/// A process that only holds a user namespace with a network namespace, as a user-namespaced pod has them.
-private struct UserNamespaceHolder {
-    let process: ChildProcess
-    var netns: String { "/proc/\(process.pid)/ns/net" }
-
-    init(map: String) throws {
-        process = try ChildProcess("/usr/bin/unshare", ["--user", "--net", "/bin/sleep", "60"])
-        let own = try NetworkNamespace.current().identity()
-        for _ in 0..<1000 {
-            usleep(5000)
-            guard let theirs = try? NetworkNamespace(path: netns).identity(), theirs != own else { continue }
-            let file = try FileDescriptor(open: "/proc/\(process.pid)/uid_map", O_WRONLY)
-            try file.writeAll(Array(map.utf8))
-            return
-        }
-        process.stop()
-        throw ChildProcess.Failure(description: "unshare made no namespaces")
     }
 }

@@ -4,8 +4,8 @@ import Testing
 @testable import CNI
 
 @Suite struct ResultTests {
-    private func text(_ result: CNI.Result, _ version: CNIVersion) throws -> String {
-        String(decoding: try result.json(version: version).serialized(), as: UTF8.self)
+    private func text(_ result: CNI.Result, _ version: CNIVersion) -> String {
+        String(decoding: result.json(version: version).serialized(), as: UTF8.self)
     }
 
     private func appended(to previous: String?) throws -> CNI.Result {
@@ -82,17 +82,25 @@ import Testing
     @Test func `an error is the specification's object`() throws {
         let error = CNIError.addressTaken("reserve 10.9.7.1 for container b: container \"a\" holds it")
         #expect(
-            String(decoding: try error.json(version: "1.0.0").serialized(), as: UTF8.self)
+            String(decoding: error.json(version: "1.0.0").serialized(), as: UTF8.self)
                 == #"{"cniVersion":"1.0.0","code":101,"msg":"reserve 10.9.7.1 for container b: container \"a\" holds it"}"#
         )
+    }
+
+    @Test func `details are a delegated plugin's own, then for whom the verb was`() {
+        let error = CNIError.delegated(code: 11, message: "dhcp ADD: no answer", details: "5 tries")
+        #expect(
+            String(decoding: error.json(version: "1.1.0", details: "ADD").serialized(), as: UTF8.self)
+                == #"{"cniVersion":"1.1.0","code":11,"details":"5 tries; ADD","msg":"dhcp ADD: no answer"}"#)
     }
 
     @Test func `codes are the specification's or above 99`() {
         let codes = [
             CNIError.incompatibleVersion(""), .unsupportedField(""), .invalidEnvironment(""), .inputOutput(""),
-            .undecodable(""), .invalidConfiguration(""), .invalidNamespace(""), .notAvailable(""), .alreadyAttached(""),
-            .addressTaken(""), .rangeExhausted(""), .kernel(""), .checkFailed(""), .userNamespace(""),
+            .undecodable(""), .invalidConfiguration(""), .invalidNamespace(""), .tryAgainLater(""), .notAvailable(""),
+            .alreadyAttached(""), .addressTaken(""), .rangeExhausted(""), .kernel(""), .checkFailed(""),
+            .userNamespace(""), .overlap(""), .delegation(""), .delegated(code: 999, message: "", details: ""),
         ].map(\.code)
-        #expect(codes == [1, 2, 4, 5, 6, 7, 8, 50, 100, 101, 102, 103, 104, 105])
+        #expect(codes == [1, 2, 4, 5, 6, 7, 8, 11, 50, 100, 101, 102, 103, 104, 105, 106, 107, 999])
     }
 }

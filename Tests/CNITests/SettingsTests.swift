@@ -13,9 +13,9 @@ import Testing
     @Test func `defaults fill in what is not said`() throws {
         let settings = try Settings(conf())
         #expect(settings.interface == "warren0" && settings.owner == 64738 && settings.mtu == nil)
-        #expect(settings.storePath == "/run/warren/cni/networks/mesh")
+        #expect(settings.location.addresses == "/run/warren/cni/networks/mesh")
         #expect(settings.routes == [IPPrefix("fd00:9::/48")!])
-        #expect(settings.plan.block == IPPrefix("fd00:9:0:7::/64"))
+        #expect(settings.plan?.block == IPPrefix("fd00:9:0:7::/64"))
     }
 
     @Test func `an IPv4 range adds its network to the routes, unless routes are given`() throws {
@@ -33,7 +33,7 @@ import Testing
         #""name":"""#, #""name":"../x""#, #""name":"-x""#, #""ipv4Range":"10.0.0.1""#, #""ipv4Range":"fd00::/64""#,
         #""ipv4Range":"0.0.0.0/0""#, #""ipv4Range":"10.0.0.0/24","rangeStart":"10.0.1.1""#,
         #""ipv4Range":"10.0.0.0/24","rangeStart":"10.0.0.9","rangeEnd":"10.0.0.8""#, #""rangeStart":"10.0.0.1""#,
-        #""routes":[{"dst":"everywhere"}]"#,
+        #""routes":[{"dst":"everywhere"}]"#, #""refuseOverlap":["everything"]"#,
     ])
     func `a bad value is refused with code 7, named by its key`(member: String) throws {
         // The last of two equal keys would win or lose by accident: leave out the one that the case replaces.
@@ -54,10 +54,50 @@ import Testing
         #expect(error?.code == 7 && error?.message.contains(key) == true)
     }
 
-    @Test func `a delegated IPAM plugin is refused, not ignored`() throws {
-        let error = #expect(throws: CNIError.self) { try Settings(conf(#""ipam":{"type":"host-local"}"#)) }
-        #expect(error?.code == 2)
-        _ = try Settings(conf(#""ipam":{}"#))
+    @Test func `a delegated IPAM plugin gives out the addresses, alone`() throws {
+        let delegated = try Settings(conf(#""ipam":{"type":"host-local"}"#))
+        guard case .delegated("host-local") = delegated.addressing else {
+            Issue.record("\(delegated.addressing)")
+            return
+        }
+        #expect(delegated.routes == [IPPrefix("fd00:9::/48")!])
+        for ipam in [#"{}"#, "null", #"{"type":"warren-cni"}"#] {
+            #expect(try Settings(conf(#""ipam":\#(ipam)"#)).plan != nil)
+        }
+        for more in [
+            #""ipam":{"ranges":[]}"#, #""ipam":{"type":""}"#, #""ipam":{"type":"a/b"}"#, #""ipam":"host-local""#,
+            #""ipam":{"type":"host-local"},"ipv4Range":"10.9.7.0/24""#,
+        ] {
+            let error = #expect(throws: CNIError.self) { try Settings(conf(more)) }
+            #expect(error?.code == 7)
+        }
+    }
+
+    @Test func `ranges that others have are refused, both named`() throws {
+        let range = #""ipv4Range":"10.96.7.0/24","#
+        let error = #expect(throws: CNIError.self) {
+            try Settings(conf(range + #""refuseOverlap":["192.0.2.0/24","10.96.0.0/12"]"#))
+        }
+        #expect(error == .overlap("route 10.96.7.0/24 into warren0: it overlaps 10.96.0.0/12 of refuseOverlap"))
+        #expect(error?.code == 106)
+        _ = try Settings(conf(range + #""refuseOverlap":["192.0.2.0/24","10.97.0.0/16","::/0","0.0.0.0/0"]"#))
+        for text in ["fd00:9:0:1::/64", "fd00::/8", "fd00:9::5"] {
+            let error = #expect(throws: CNIError.self) { try Settings(conf(#""refuseOverlap":["\#(text)"]"#)) }
+            #expect(error?.message.contains(text) == true && error?.message.contains("fd00:9::/48") == true)
+        }
+        #expect(throws: CNIError.self) {
+            try Settings(conf(#""routes":[{"dst":"10.0.0.0/8"}],"refuseOverlap":["10.96.0.0/12"]"#))
+        }
+    }
+
+    @Test func `an agent is required only if there is one`() throws {
+        #expect(try Settings(conf()).agent == nil)
+        let agent = try Settings(conf(#""agent":"/run/warren/node.sock""#)).agent
+        #expect(agent?.isRequired == false && agent?.socket == "/run/warren/node.sock")
+        #expect(try Settings(conf(#""agent":"/a","agentRequired":true"#)).agent?.isRequired == true)
+        for more in [#""agentRequired":true"#, #""agent":"node.sock""#] {
+            #expect(throws: CNIError.self) { try Settings(conf(more)) }
+        }
     }
 
     @Test(arguments: ["", "{", "[]", "null", #"{"name":7}"#, #"{"name":"mesh","node":"7"}"#, "{\"name\":\"\u{0}\"}"])
@@ -98,11 +138,15 @@ import Testing
     }
 
     @Test func `garbage collection reads both names of its key`() throws {
-        let attachment = NetConf.ValidAttachment(containerID: "a", ifname: "eth0")
+        let attachment = Store.Holder(containerID: "a", ifName: "eth0")
         for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
             let conf = try conf(#""\#(key)":[{"containerID":"a","ifname":"eth0"}]"#)
             #expect(conf.validAttachments == [attachment])
         }
         #expect(try conf().validAttachments == nil)
+        #expect(try conf(#""cni.dev/valid-attachments":null"#).validAttachments == nil)
+        #expect(try conf(#""cni.dev/valid-attachments":[]"#).validAttachments == [])
+        // Half a list must not free the other half.
+        #expect(throws: CNIError.self) { try conf(#""cni.dev/valid-attachments":[{"containerID":"a"}]"#) }
     }
 }

@@ -9,7 +9,9 @@ import Testing
         return (response, try? JSONValue(parsing: response.output))
     }
 
-    private let add = ["CNI_COMMAND": "ADD", "CNI_CONTAINERID": "a", "CNI_NETNS": "/x", "CNI_IFNAME": "eth0"]
+    private let add = [
+        "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "a", "CNI_NETNS": "/x", "CNI_IFNAME": "eth0", "CNI_PATH": "/x",
+    ]
 
     @Test func `run by hand it says what it is, on stderr`() {
         let (response, _) = respond([:])

@@ -78,3 +78,9 @@ int CLinux_usable_processors(void);
 // Variadic and without a wrapper in glibc: sched_setattr(2) on the calling thread, SCHED_OTHER with a time slice in
 // nanoseconds (0: the system's; since Linux 6.12).
 int CLinux_set_time_slice(uint64_t nanoseconds);
+
+// _GNU_SOURCE: memfd_create(2), always close-on-exec.
+int CLinux_memfd_create(const char *name);
+
+// Unavailable to Swift, which can't know that there is one thread: fork(2).
+int CLinux_fork(void);

@@ -11,14 +11,11 @@ package struct AddressPlan: Sendable {
 
     package init(_ conf: NetConf) throws(CNIError) {
         guard let text = conf.mesh else { throw .invalidConfiguration("read mesh: missing") }
-        guard let mesh = IPPrefix(text), mesh.length == 48, mesh.address.isIPv6, !mesh.address.isRefusedAsTarget else {
-            throw .invalidConfiguration("read mesh \(text): not a unicast IPv6 /48")
-        }
+        mesh = try Self.mesh(text)
         guard let number = conf.node else { throw .invalidConfiguration("read node: missing") }
         guard let node = UInt16(exactly: number) else {
             throw .invalidConfiguration("read node \(number): outside 0 to 65535")
         }
-        self.mesh = mesh.masked
         self.node = node
         if let cidr = conf.ipv4Range {
             range = try AddressRange(cidr, start: conf.rangeStart, end: conf.rangeEnd)
@@ -28,6 +25,13 @@ package struct AddressPlan: Sendable {
             }
             range = nil
         }
+    }
+
+    package static func mesh(_ text: String) throws(CNIError) -> IPPrefix {
+        guard let mesh = IPPrefix(text), mesh.length == 48, mesh.address.isIPv6, !mesh.address.isRefusedAsTarget else {
+            throw .invalidConfiguration("read mesh \(text): not a unicast IPv6 /48")
+        }
+        return mesh.masked
     }
 
     /// The node's /64.

@@ -24,6 +24,8 @@ package struct AddressRange: Hashable, Sendable {
         guard first <= last else { throw .invalidConfiguration("read rangeStart \(first): above rangeEnd \(last)") }
     }
 
+    package var count: Int { Int(last.value - first.value) + 1 }
+
     package func contains(_ address: IPv4Address) -> Bool { (first...last).contains(address) }
 
     /// Every address once, beginning after `previous` and going round.

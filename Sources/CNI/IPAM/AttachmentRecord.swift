@@ -39,6 +39,9 @@ package struct AttachmentRecord: Hashable, Sendable {
             self.inode = inode
             self.device = device
         }
+
+        /// The same namespace, whatever path led to it.
+        package func isSame(as other: Netns) -> Bool { inode == other.inode && device == other.device }
     }
 
     /// The pod as CNI_ARGS name it (K8S_POD_*); podman gives a name only.

@@ -54,7 +54,7 @@ extension Store {
         do throws(CNIError) {
             try reserve(addresses, for: record.holder)
         } catch {
-            try? detach(record.holder)
+            _ = try? detach(record.holder)
             throw error
         }
     }
@@ -64,8 +64,12 @@ extension Store {
     /// Without a readable record all reservations are looked through: no plugin of ours leaves any, others may have.
     @discardableResult
     package borrowing func detach(_ holder: Holder) throws(CNIError) -> [IPAddress] {
-        let record = try? record(of: holder)
-        let addresses = try record?.addresses.map(\.address) ?? Array(taken())
+        let addresses: [IPAddress]
+        if let record = try? record(of: holder) {
+            addresses = record.addresses.map(\.address)
+        } else {
+            addresses = Array(try taken())
+        }
         var freed: [IPAddress] = []
         for address in addresses where self.holder(of: address) == holder {
             try remove(address)

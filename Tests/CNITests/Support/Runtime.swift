@@ -52,11 +52,14 @@ final class Runtime: Sendable {
         ]
     }
 
+    /// - Parameter through: a program and its arguments that start the plugin, if it is not started by itself.
     func start(
-        _ environment: [String: String], _ input: String, stdin: Int32? = nil, stdout: String? = nil
+        _ environment: [String: String], _ input: String, stdin: Int32? = nil, stdout: String? = nil,
+        through wrapper: [String] = []
     ) throws -> ChildProcess {
-        try ChildProcess(
-            Self.programs() + "/warren-cni", environment: environment, input: input, stdin: stdin, stdout: stdout)
+        let words = wrapper + [try Self.programs() + "/warren-cni"]
+        return try ChildProcess(
+            words[0], Array(words.dropFirst()), environment: environment, input: input, stdin: stdin, stdout: stdout)
     }
 
     func call(_ environment: [String: String], _ input: String) throws -> Answer {
@@ -70,6 +73,9 @@ final class Runtime: Sendable {
 
     /// The files of the network's store but for its lock.
     var records: [String] { folder.names("networks/mesh").filter { $0 != "lock" && !$0.hasPrefix("last_") } }
+
+    /// The attachments on record.
+    var attachments: [String] { folder.names("attachments/mesh") }
 
     func link(_ name: String = "warren0") throws -> Link? { try pod.link(name) }
 

@@ -1,0 +1,70 @@
+import Addressing
+import Glibc
+import Linux
+import Testing
+
+@testable import CNI
+
+/// STATUS by the built program: whether an ADD could succeed now, told within 50 ms. Needs root.
+@Suite struct StatusTests {
+    private let runtime: Runtime
+
+    init() throws { runtime = try Runtime() }
+
+    private func status(_ more: String = "", range: String? = "10.9.7.0/24") throws -> Runtime.Answer {
+        let environment = ["CNI_COMMAND": "STATUS", "CNI_PATH": "/opt/cni/bin"]
+        return try runtime.call(environment, runtime.configuration("1.1.0", range: range, more))
+    }
+
+    @Test func `a required agent must answer, another need not`() throws {
+        let socket = "\(runtime.folder.path)/node.sock"
+        let agent = #""agent":"\#(socket)""#
+        let required = agent + #","agentRequired":true"#
+        #expect(try status(agent).status == 0)
+        let absent = try status(required)
+        #expect(absent.code == 50 && absent.message.hasPrefix("ask the node's agent: connect \(socket): ENOENT"))
+        // The pod's ADD is to be tried again, and leaves nothing.
+        let refused = try runtime.call("ADD", runtime.configuration("1.1.0", required))
+        #expect(refused.code == 11 && refused.message.contains("the node's agent does not answer"))
+        #expect(try runtime.link() == nil && runtime.attachments.isEmpty)
+        do {
+            let listener = try UnixSocket.listen(path: socket, mode: 0o600, backlog: 0)
+            #expect(try status(required).status == 0)
+            // Its queue is full now: busy, but there.
+            let waiting = try UnixSocket.connect(path: socket)
+            #expect(try status(required).status == 0)
+            #expect(try runtime.call("ADD", runtime.configuration("1.1.0", required)).status == 0)
+            _ = consume listener
+            _ = consume waiting
+        }
+        // A dead agent's socket stays behind.
+        #expect(try status(required).code == 50)
+    }
+
+    @Test func `a store that can't be written is no store`() throws {
+        #expect(try status().status == 0)
+        // Root writes everywhere but here.
+        let nowhere = #"{"cniVersion":"1.1.0","name":"mesh","mesh":"fd00:9::/48","node":7,"dataDir":"/proc/self"}"#
+        let answer = try runtime.call(["CNI_COMMAND": "STATUS", "CNI_PATH": "/opt/cni/bin"], nowhere)
+        #expect(answer.code == 50 && answer.message.contains("/proc/self/networks"))
+    }
+
+    @Test func `a full range is found in time`() throws {
+        let store = try Store(creating: StoreLocation(dataDir: runtime.folder.path, network: "mesh"))
+        let holder = Store.Holder(containerID: "other", ifName: "eth0")
+        let range = try AddressRange("10.9.0.0/22")
+        try store.reserve(range.roundRobin(after: nil).map { .v4($0) }, for: holder)
+        _ = consume store
+        let clock = ContinuousClock()
+        var times: [Duration] = []
+        for _ in 0..<5 {
+            let start = clock.now
+            let answer = try status(range: "10.9.0.0/22")
+            times.append(clock.now - start)
+            #expect(answer.code == 50 && answer.message.hasSuffix("all are taken"))
+        }
+        // Whole process, on a busy machine: the quickest of five is what it takes.
+        #expect(times.min()! < .milliseconds(50))
+        #expect(try status(range: "10.9.0.0/21").status == 0)
+    }
+}
