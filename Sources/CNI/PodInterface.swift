@@ -31,14 +31,15 @@ package struct PodInterface: Sendable {
     package func create() throws(CNIError) -> UInt32 {
         var socket = try Self.open()
         let surroundings = try Surroundings(&socket)
+        func taken() -> CNIError {
+            .alreadyAttached("create TUN \(name): the namespace has an interface of that name")
+        }
+        if surroundings.links.contains(where: { $0.name == name }) { throw taken() }
         try surroundings.refuseOverlaps(settings)
         let mtu = try expectedMTU(surroundings)
         let tun: PersistentTun
         do { tun = try PersistentTun(creating: name, owner: owner) } catch {
-            if error.errno == .busy {
-                throw .alreadyAttached("create TUN \(name): the namespace has an interface of that name")
-            }
-            throw .kernel(error.description)
+            throw error.errno == .busy ? taken() : .kernel(error.description)
         }
         do throws(NetlinkError) {
             guard let link = try socket.link(named: name) else {

@@ -41,7 +41,6 @@ package struct UserNamespaceMap: Hashable, Sendable {
     ///
     /// The process must have one thread (fork(2)).
     package init(of descriptor: borrowing FileDescriptor) throws(SystemError) {
-        let namespace = descriptor.raw
         var (up, down): ([Int32], [Int32]) = ([-1, -1], [-1, -1])
         _ = try check("pipe") { unsafe CLinux_pipe2(&up, O_CLOEXEC) }
         let entered = FileDescriptor(owning: up[0])
@@ -49,17 +48,8 @@ package struct UserNamespaceMap: Hashable, Sendable {
         _ = try check("pipe") { unsafe CLinux_pipe2(&down, O_CLOEXEC) }
         let leaving = FileDescriptor(owning: down[0])
         let leave = FileDescriptor(owning: down[1])
-        let (enteringRaw, leavingRaw, leaveRaw) = (entering.raw, leaving.raw, leave.raw)
         let pid = try check("fork") { CLinux_fork() }
-        if pid == 0 {
-            // The child: it ends when the parent does, for then nobody holds the other end of `down`.
-            close(leaveRaw)
-            var answer = CLinux_setns(namespace, CLinux_CLONE_NEWUSER) == 0 ? 0 : UInt8(clamping: errno)
-            _ = unsafe Glibc.write(enteringRaw, &answer, 1)
-            var nothing: UInt8 = 0
-            _ = unsafe Glibc.read(leavingRaw, &nothing, 1)
-            _exit(0)
-        }
+        if pid == 0 { _exit(Self.visit(descriptor, entering, leaving, leave.raw)) }
         let text: String
         do throws(SystemError) {
             text = try Self.read(pid, entered, entering)
@@ -72,6 +62,20 @@ package struct UserNamespaceMap: Hashable, Sendable {
             throw SystemError("read uid_map of user namespace", .invalidArgument)
         }
         self = map
+    }
+
+    /// The child: it says that it has entered, and ends when the parent does, for then nobody holds the other end of
+    /// what it waits at.
+    private static func visit(
+        _ namespace: borrowing FileDescriptor, _ entering: borrowing FileDescriptor,
+        _ leaving: borrowing FileDescriptor, _ leave: Int32
+    ) -> Int32 {
+        close(leave)
+        var answer = CLinux_setns(namespace.raw, CLinux_CLONE_NEWUSER) == 0 ? 0 : UInt8(clamping: errno)
+        _ = unsafe Glibc.write(entering.raw, &answer, 1)
+        var nothing: UInt8 = 0
+        _ = unsafe Glibc.read(leaving.raw, &nothing, 1)
+        return 0
     }
 
     private static func read(

@@ -108,7 +108,7 @@ import Testing
         #expect(check.status == 0, "\(check.output)")
         let record = try AttachmentFolder(dataDir: runtime.folder.path)
             .record(of: Store.Holder(containerID: "abc", ifName: "eth0"), in: "mesh")
-        #expect(record?.ownerUid == 131072 + 64738)
+        #expect(record?.ownerUid == UInt32(131072 + 64738))
         #expect(try runtime.call(runtime.environment("DEL", netns: holder.netns), checked).status == 0)
         #expect(runtime.records.isEmpty)
     }
