@@ -157,7 +157,7 @@ let full: [Target] = [
         "Sidecar",
         [
             "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Netcheck", "Gather", "PortMapping",
-            "Tunnel", "WireGuard", "Tun", "Transport", "Netlink",
+            "Tunnel", "WireGuard", "Tun", "Transport", "Netlink", "RelayStream",
             "Control", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, logging,
         ]),
     module(
@@ -188,11 +188,14 @@ let full: [Target] = [
         "Hub",
         [
             "Directory", "Membership", "Relay", "RelayStream", "STUN", "Transport", "Sodium", "Addressing", "Timing",
-            nioCore, nioPosix, nioHTTP1, nioWebSocket, nioSSL, grdb,
+            nioCore, nioPosix, nioHTTP1, nioWebSocket, nioSSL, grdb, "Sidecar", "Tunnel",
         ]),
     tests(
         "Sidecar",
-        ["Directory", "Membership", "Relay", "Traversal", "Transport", "WireGuard", "Sodium", "Addressing", "Timing"]),
+        [
+            "Directory", "Membership", "Relay", "Traversal", "Transport", "WireGuard", "Sodium", "Addressing", "Timing",
+            "STUN", "Tunnel", nioCore,
+        ]),
     tests("Control", ["Linux", "Addressing"]),
     .testTarget(
         name: "InteroperabilityTests",

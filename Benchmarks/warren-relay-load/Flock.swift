@@ -25,8 +25,8 @@ struct Flock: AsyncParsableCommand {
         let mesh = try mesh.mesh()
         let watch = Watch(clients)
         let targets = relay.map { RelayHomes.Target(id: $0.id, endpoint: $0.udp, transports: [.tls]) }
-        let connectors = try relay.map {
-            RelayStreams.Connectors(tls: try RelayStreamConnector(to: $0.tls, pin: $0.pin))
+        let connectors = relay.map {
+            RelayStreams.Connectors(tls: RelayStreamConnector(to: $0.tls, pin: $0.pin))
         }
         var configuration = RelayHomes.Configuration()
         configuration.warm = warm

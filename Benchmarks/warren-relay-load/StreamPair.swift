@@ -110,7 +110,7 @@ final class StreamPair: Sendable {
     }
 
     func run(on group: any EventLoopGroup, until end: MonotonicTime) async throws {
-        let connector = try RelayStreamConnector(to: relay.tls, pin: relay.pin)
+        let connector = RelayStreamConnector(to: relay.tls, pin: relay.pin)
         try await receiver.open(connector, on: group.next())
         try await sender.open(connector, on: group.next())
         fill()

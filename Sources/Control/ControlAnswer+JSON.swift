@@ -40,9 +40,24 @@ extension StatusReport {
             object.member("ready") { $0.literal("\(ready)") }
             object.member("relay") { $0.string(relay) }
             object.member("relayUp") { $0.literal("\(relayUp)") }
+            object.member("relays") { $0.array(relays) { relay, item in relay.write(to: &item) } }
             object.member("secretSlabs") { $0.literal("\(secretSlabs)") }
             object.member("uptimeSeconds") { $0.number(uptimeSeconds) }
             object.member("waitingFor") { $0.strings(waitingFor) }
+        }
+    }
+}
+
+extension RelayReport {
+    fileprivate func write(to writer: inout JSONWriter) {
+        writer.object { object in
+            object.member("address") { $0.string(address) }
+            object.member("id") { $0.string(id) }
+            object.member("role") { $0.string(role) }
+            if let rttMs { object.member("rttMs") { $0.number(rttMs) } }
+            object.member("state") { $0.string(state) }
+            object.member("transport") { $0.string(transport) }
+            if let upAfterMs { object.member("upAfterMs") { $0.number(upAfterMs) } }
         }
     }
 }
@@ -60,6 +75,7 @@ extension PeerReport {
             object.member("publicKey") { $0.string(publicKey) }
             if let rttMs { object.member("rttMs") { $0.number(rttMs) } }
             object.member("rxBytes") { $0.literal("\(rxBytes)") }
+            object.member("transport") { $0.string(transport) }
             object.member("txBytes") { $0.literal("\(txBytes)") }
         }
     }

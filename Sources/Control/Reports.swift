@@ -21,9 +21,11 @@ package struct StatusReport: Codable, Sendable, Equatable {
     package var nat: String
     /// What the gateway forwards to `listenPort`, as `ADDRESS:PORT`; empty where it does not.
     package var portMapped: String
-    /// The relay's endpoint, and whether it has accepted us.
+    /// Where the home relay is, and whether it is up.
     package var relay: String
     package var relayUp: Bool
+    /// All relays in use: the home, the warm one, and those that peers are at.
+    package var relays: [RelayReport]
     package var credentialExpiresInSeconds: Int64
     package var uptimeSeconds: Double
     /// Packets dropped, by reason; only reasons that happened.
@@ -35,7 +37,7 @@ package struct StatusReport: Codable, Sendable, Equatable {
     package init(
         name: String, mesh: String, id: String, addresses: [String], hub: String, hubDetail: String, ready: Bool,
         waitingFor: [String], publicKey: String, listenPort: UInt16, mapped: [String], nat: String = "",
-        portMapped: String = "", relay: String, relayUp: Bool,
+        portMapped: String = "", relay: String, relayUp: Bool, relays: [RelayReport] = [],
         credentialExpiresInSeconds: Int64, uptimeSeconds: Double, drops: [String: UInt64], secretSlabs: Int,
         lockedSecretSlabs: Int
     ) {
@@ -54,11 +56,40 @@ package struct StatusReport: Codable, Sendable, Equatable {
         self.portMapped = portMapped
         self.relay = relay
         self.relayUp = relayUp
+        self.relays = relays
         self.credentialExpiresInSeconds = credentialExpiresInSeconds
         self.uptimeSeconds = uptimeSeconds
         self.drops = drops
         self.secretSlabs = secretSlabs
         self.lockedSecretSlabs = lockedSecretSlabs
+    }
+}
+
+/// A relay that this agent uses.
+package struct RelayReport: Codable, Sendable, Equatable {
+    package var id: String
+    /// By the transport that it is reached by: an address and UDP port, or a host and TCP port.
+    package var address: String
+    /// "home", where others reach us; "warm", where they do when that is gone; or "other", which a peer is at.
+    package var role: String
+    /// "up", "suspect" (silent while data is sent), or "down".
+    package var state: String
+    /// "udp", "tls", or "proxy" for TLS through an HTTP proxy; empty while it is down.
+    package var transport: String
+    package var rttMs: Double?
+    /// From the start of the tunnel to the first registration.
+    package var upAfterMs: Double?
+
+    package init(
+        id: String, address: String, role: String, state: String, transport: String, rttMs: Double?, upAfterMs: Double?
+    ) {
+        self.id = id
+        self.address = address
+        self.role = role
+        self.state = state
+        self.transport = transport
+        self.rttMs = rttMs
+        self.upAfterMs = upAfterMs
     }
 }
 
@@ -70,6 +101,8 @@ package struct PeerReport: Codable, Sendable, Equatable {
     package var publicKey: String
     /// "direct", "relay" or "none".
     package var path: String
+    /// What carries the path's packets from here: "udp", "tls", or "proxy" for TLS through an HTTP proxy; else empty.
+    package var transport: String
     /// The remote endpoint of a direct path; empty otherwise.
     package var endpoint: String
     package var rttMs: Double?
@@ -80,15 +113,15 @@ package struct PeerReport: Codable, Sendable, Equatable {
     package var handshakeAgeS: Double?
 
     package init(
-        name: String, id: String, addresses: [String], publicKey: String, path: String, endpoint: String,
-        rttMs: Double?,
-        directAfterMs: Double?, rxBytes: UInt64, txBytes: UInt64, handshakeAgeS: Double?
+        name: String, id: String, addresses: [String], publicKey: String, path: String, transport: String,
+        endpoint: String, rttMs: Double?, directAfterMs: Double?, rxBytes: UInt64, txBytes: UInt64, handshakeAgeS: Double?
     ) {
         self.name = name
         self.id = id
         self.addresses = addresses
         self.publicKey = publicKey
         self.path = path
+        self.transport = transport
         self.endpoint = endpoint
         self.rttMs = rttMs
         self.directAfterMs = directAfterMs

@@ -23,10 +23,10 @@ package struct AuthorityClient: Sendable {
     private let now: @Sendable () -> WallTime
 
     package init(
-        address: HubAddress, pin: Bytes32, verifier: RecordVerifier, group: any EventLoopGroup = HubLink.group,
-        now: @escaping @Sendable () -> WallTime = { WallTime.now() }
+        address: HubAddress, pin: Bytes32, verifier: RecordVerifier, proxy: HTTPProxy? = nil,
+        group: any EventLoopGroup = HubLink.group, now: @escaping @Sendable () -> WallTime = { WallTime.now() }
     ) throws(DirectoryError) {
-        link = try HubLink(to: address, pin: pin, group: group)
+        link = try HubLink(to: address, pin: pin, proxy: proxy, group: group)
         self.pin = pin
         self.verifier = verifier
         self.now = now
@@ -34,12 +34,13 @@ package struct AuthorityClient: Sendable {
 
     /// The authority that `token` names.
     package init(
-        token: borrowing JoinToken, group: any EventLoopGroup = HubLink.group,
+        token: borrowing JoinToken, proxy: HTTPProxy? = nil, group: any EventLoopGroup = HubLink.group,
         now: @escaping @Sendable () -> WallTime = { WallTime.now() }
     ) throws(DirectoryError) {
         try self.init(
             address: token.address, pin: token.pin,
-            verifier: RecordVerifier(mesh: token.mesh, authorityKey: token.authorityKey), group: group, now: now)
+            verifier: RecordVerifier(mesh: token.mesh, authorityKey: token.authorityKey), proxy: proxy,
+            group: group, now: now)
     }
 
     /// Joins with a token's secret.

@@ -28,6 +28,7 @@ package final class DirectoryClient: Sendable {
     let state: Mutex<State>
     private let eventSink: AsyncStream<DirectoryEvent>.Continuation
     private let address: HubAddress
+    private let proxy: HTTPProxy?
     private let group: any EventLoopGroup
 
     struct State {
@@ -47,7 +48,7 @@ package final class DirectoryClient: Sendable {
 
     package init(
         address: HubAddress, pin: Bytes32, verifier: RecordVerifier, identity: Identity, credential: Credential,
-        logger: Logger, group: any EventLoopGroup = HubLink.group,
+        logger: Logger, proxy: HTTPProxy? = nil, group: any EventLoopGroup = HubLink.group,
         now: @escaping @Sendable () -> WallTime = { WallTime.now() }
     ) {
         (events, eventSink) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1024))
@@ -57,6 +58,7 @@ package final class DirectoryClient: Sendable {
         self.verifier = verifier
         self.identity = identity
         self.logger = logger
+        self.proxy = proxy
         self.group = group
         self.now = now
     }
@@ -68,7 +70,7 @@ package final class DirectoryClient: Sendable {
         while !Task.isCancelled {
             let failure: DirectoryError
             do {
-                let link = try HubLink(to: address, pin: pin, group: group, counters: counters)
+                let link = try HubLink(to: address, pin: pin, proxy: proxy, group: group, counters: counters)
                 failure = await converse(on: try await link.connect(), accepted: { backoff.reset() })
             } catch { failure = error }
             state.withLock { $0.session = nil }

@@ -6,8 +6,8 @@ import NIOTLS
 package import Sodium
 import Synchronization
 
-/// Makes TLS connections to hubs: TLS 1.3 only, ALPN `warren/1`, the server's key pinned. There is no way to leave the
-/// verification out.
+/// Makes TLS connections to hubs, through an HTTP proxy if there is one: TLS 1.3 only, ALPN `warren/1`, the server's key
+/// pinned. There is no way to leave the verification out.
 package struct HubLink: Sendable {
     /// The protocol's name in ALPN (RFC 7301).
     package static let applicationProtocol = "warren/1"
@@ -20,12 +20,13 @@ package struct HubLink: Sendable {
 
     private let address: HubAddress
     private let pin: Bytes32
+    private let proxy: HTTPProxy?
     private let context: NIOSSLContext
     private let group: any EventLoopGroup
     private let counters: FrameCounters
 
     package init(
-        to address: HubAddress, pin: Bytes32, group: any EventLoopGroup = HubLink.group,
+        to address: HubAddress, pin: Bytes32, proxy: HTTPProxy? = nil, group: any EventLoopGroup = HubLink.group,
         counters: FrameCounters = FrameCounters()
     ) throws(DirectoryError) {
         var configuration = TLSConfiguration.makeClientConfiguration()
@@ -41,6 +42,7 @@ package struct HubLink: Sendable {
         }
         self.address = address
         self.pin = pin
+        self.proxy = proxy
         self.group = group
         self.counters = counters
     }
@@ -71,19 +73,29 @@ package struct HubLink: Sendable {
             throw error
         } catch {
             if attempt.isWrongPin.isSet { throw .wrongPin(address) }
-            throw .unreachable(address, reason: Self.reason(error))
+            throw .unreachable(address, reason: reason(error, attempt))
         }
     }
 
+    private func reason(_ error: any Error, _ attempt: Attempt) -> String {
+        if let failure = attempt.proxyFailure.withLock({ $0 }) { return failure.description }
+        guard let proxy, !attempt.isConnected.isSet else { return Self.reason(error) }
+        return ProxyError.unreachable(proxy.address, reason: Self.reason(error)).description
+    }
+
     private func start(_ attempt: Attempt, on loop: any EventLoop) -> EventLoopFuture<Connection> {
-        ClientBootstrap(group: loop)
+        let next = proxy?.address ?? address
+        return ClientBootstrap(group: loop)
             .connectTimeout(Self.connectTimeout)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try configure(channel, attempt) }
             }
-            .connect(host: address.host, port: Int(address.port))
-            .flatMap { channel in attempt.negotiation(on: channel, loop) }
+            .connect(host: next.host, port: Int(next.port))
+            .flatMap { channel in
+                attempt.isConnected.set()
+                return attempt.negotiation(on: channel, loop)
+            }
     }
 
     private func configure(_ channel: any Channel, _ attempt: Attempt) throws {
@@ -95,6 +107,12 @@ package struct HubLink: Sendable {
         }
         let name = address.host.contains(":") || address.host.last?.isNumber == true ? nil : address.host
         let pipeline = channel.pipeline.syncOperations
+        if let proxy {
+            let tunnel = ProxyConnectHandler(proxy, to: address) { error in
+                attempt.proxyFailure.withLock { $0 = error }
+            }
+            try pipeline.addHandler(tunnel)
+        }
         try pipeline.addHandler(
             NIOSSLClientHandler(context: context, serverHostname: name, customVerificationCallback: verify))
         let negotiation = Negotiation { result, channel in
@@ -142,6 +160,9 @@ package struct HubLink: Sendable {
     private final class Attempt: Sendable {
         let isWrongPin = Flag()
         let isAbandoned = Flag()
+        /// TCP's handshake is done, with the proxy if there is one.
+        let isConnected = Flag()
+        let proxyFailure = Mutex<ProxyError?>(nil)
         /// By channel, of which there is one an address that is tried. Kept here, because the handler leaves its pipeline
         /// with the end of the negotiation, which may come before the connection is known to be made.
         private let negotiations = Mutex<[ObjectIdentifier: EventLoopFuture<Connection>]>([:])

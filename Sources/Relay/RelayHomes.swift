@@ -86,6 +86,9 @@ package struct RelayHomes: Sendable {
         review(now: now)
     }
 
+    /// How many relays are kept when there are as many.
+    package var warm: Int { configuration.warm }
+
     package func uplink(_ index: Int) -> RelayUplink? { slots.indices.contains(index) ? slots[index].uplink : nil }
 
     /// Whether relay `index` can be sent through with hope.

@@ -1,4 +1,4 @@
-import Directory
+package import Directory
 package import Membership
 package import NIOCore
 import NIOHTTP1
@@ -16,12 +16,14 @@ package struct RelayStreamConnector: Sendable {
     package let proxy: HTTPProxy?
     private let pin: Bytes32
     private let timeout: TimeAmount
-    private let context: NIOSSLContext
 
-    /// - Parameter timeout: for all of it, from name resolution to the upgrade.
-    package init(
-        to address: HubAddress, pin: Bytes32, proxy: HTTPProxy? = nil, timeout: Interval = .seconds(10)
-    ) throws(RelayStreamError) {
+    /// TCP_NOTSENT_LOWAT (tcp(7)): what the kernel keeps unsent, which nothing overtakes. The rest waits here, where pings go
+    /// ahead of data and what is too much is dropped.
+    private static let unsentLimit = NIOBSDSocket.Option(rawValue: 25)
+
+    /// One for all relays, as it is the pin that tells them apart; made when the first stream is opened, since most agents
+    /// never open one.
+    private static let context = Result {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion = .tlsv13
         configuration.applicationProtocols = ["http/1.1"]
@@ -29,9 +31,13 @@ package struct RelayStreamConnector: Sendable {
         configuration.certificateVerification = .noHostnameVerification
         configuration.trustRoots = .certificates([])
         configuration.shutdownTimeout = .milliseconds(500)
-        do { context = try NIOSSLContext(configuration: configuration) } catch {
-            throw .unreachable(address, reason: "TLS configuration: \(error)")
-        }
+        return try NIOSSLContext(configuration: configuration)
+    }
+
+    /// - Parameter timeout: for all of it, from name resolution to the upgrade.
+    package init(
+        to address: HubAddress, pin: Bytes32, proxy: HTTPProxy? = nil, timeout: Interval = .seconds(10)
+    ) {
         self.address = address
         self.pin = pin
         self.proxy = proxy
@@ -55,6 +61,7 @@ package struct RelayStreamConnector: Sendable {
         var bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(timeout)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(.tcpOption(Self.unsentLimit), value: 128 << 10)
             .channelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 256 << 10))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -74,7 +81,8 @@ package struct RelayStreamConnector: Sendable {
             case .failure(let error):
                 let reason = Self.reason(error)
                 attempt.fail(
-                    proxy.map { .proxyUnreachable($0.address, reason: reason) } ?? .unreachable(address, reason: reason)
+                    proxy.map { .proxy(.unreachable($0.address, reason: reason)) }
+                        ?? .unreachable(address, reason: reason)
                 )
             }
         }
@@ -89,7 +97,7 @@ package struct RelayStreamConnector: Sendable {
         let (pin, address) = (pin, address)
         let pipeline = channel.pipeline.syncOperations
         if let proxy {
-            try pipeline.addHandler(ProxyConnectHandler(proxy, to: address) { attempt.fail($0, on: channel) })
+            try pipeline.addHandler(ProxyConnectHandler(proxy, to: address) { attempt.fail(.proxy($0), on: channel) })
         }
         let verify: NIOSSLCustomVerificationCallback = { certificates, promise in
             let isRight = certificates.first.flatMap { try? HubLink.pin(of: $0) } == pin
@@ -98,7 +106,8 @@ package struct RelayStreamConnector: Sendable {
         }
         let name = address.host.contains(":") || address.host.last?.isNumber == true ? nil : address.host
         try pipeline.addHandler(
-            NIOSSLClientHandler(context: context, serverHostname: name, customVerificationCallback: verify))
+            NIOSSLClientHandler(
+                context: Self.context.get(), serverHostname: name, customVerificationCallback: verify))
         let refusal = RefusalHandler(address, attempt)
         let upgrader = StreamUpgrader { channel in
             let connection = RelayStreamConnection(channel)

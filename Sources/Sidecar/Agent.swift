@@ -26,10 +26,13 @@ package struct Agent: Sendable {
         let signals: SignalWaiter
         do { signals = try SignalWaiter([SIGTERM, SIGINT]) } catch { throw SidecarError.state("\(error)") }
         do { try Libsodium.initialize() } catch { throw SidecarError.state("\(error)") }
+        let proxies: ProxyRules
+        do { proxies = try ProxyRules.inEnvironment() } catch { throw SidecarError.configuration("\(error)") }
         let folder = try StateFolder(path: configuration.stateFolder)
         let identity = try folder.identity()
         let membership = try AgentMembership(
-            token: readToken(), folder: folder, identity: identity, name: configuration.name, logger: logger)
+            token: readToken(), folder: folder, identity: identity, name: configuration.name, proxies: proxies,
+            logger: logger)
         let device = try PodInterface.attach(configuration.interface)
         let slabs = SecretSlab.shared.report
         logger.info(
@@ -39,7 +42,7 @@ package struct Agent: Sendable {
             secrets locked in memory: \(slabs.locked == slabs.slabs ? "yes" : "no, RLIMIT_MEMLOCK is too low")
             """)
         let status = AgentStatus(identity: identity, requiredPeers: configuration.requiredPeers)
-        let run = AgentRun(configuration, membership, status, identity, device, logger)
+        let run = AgentRun(configuration, membership, status, identity, device, proxies, logger)
         let control = ControlServer(
             path: configuration.controlSocket, group: HubLink.group, answer: { await run.answer($0) },
             answered: { request, answer in

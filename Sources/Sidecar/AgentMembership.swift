@@ -11,6 +11,7 @@ final class AgentMembership: Sendable {
     let verifier: RecordVerifier
     let mesh: String
     private let token: JoinToken
+    private let proxies: ProxyRules
     /// Where the authority is, and its TLS key's pin.
     var authority: (address: HubAddress, pin: Bytes32) { (token.address, token.pin) }
     private let folder: StateFolder
@@ -20,7 +21,8 @@ final class AgentMembership: Sendable {
     private let sequence = Mutex(AnnouncementSequence())
 
     init(
-        token: consuming JoinToken, folder: consuming StateFolder, identity: Identity, name: String, logger: Logger
+        token: consuming JoinToken, folder: consuming StateFolder, identity: Identity, name: String, proxies: ProxyRules,
+        logger: Logger
     ) {
         verifier = RecordVerifier(mesh: token.mesh, authorityKey: token.authorityKey)
         mesh = token.mesh
@@ -28,6 +30,7 @@ final class AgentMembership: Sendable {
         self.folder = folder
         self.identity = identity
         self.name = name
+        self.proxies = proxies
         self.logger = logger
     }
 
@@ -83,7 +86,7 @@ final class AgentMembership: Sendable {
     ///
     /// - Throws: `.staleSequence` when `known` can't be ours.
     func announcement(
-        key: X25519.PublicKey, relays: [MeshInfo.Relay], above known: UInt64 = 0
+        key: X25519.PublicKey, relays: [Announcement.HomeRelay], above known: UInt64 = 0
     ) throws(MembershipError) -> Announcement {
         let wall = WallTime.now()
         guard let sequence = sequence.withLock({ $0.next(at: wall, above: known) }) else {
@@ -93,9 +96,7 @@ final class AgentMembership: Sendable {
         return try Announcement(
             identity: identity, sequence: sequence, expires: expires,
             keys: [Announcement.StaticKey(key: key, notBefore: wall, expires: expires)],
-            relays: relays.prefix(1).compactMap { relay in
-                relay.endpoints.first.map { Announcement.HomeRelay(id: relay.id, endpoint: $0) }
-            })
+            relays: relays)
     }
 
     private func attempt(_ addresses: [IPAddress]) async throws(DirectoryError) -> AuthorityClient.Admission {
@@ -115,7 +116,9 @@ final class AgentMembership: Sendable {
         return try await client.join(secret: token.secret, identity: identity, name: name, addresses: addresses)
     }
 
-    private func client() throws(DirectoryError) -> AuthorityClient { try AuthorityClient(token: token) }
+    private func client() throws(DirectoryError) -> AuthorityClient {
+        try AuthorityClient(token: token, proxy: proxies.proxy(for: token.address.host))
+    }
 }
 
 extension DirectoryError {

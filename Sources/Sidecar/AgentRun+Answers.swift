@@ -68,16 +68,20 @@ extension AgentRun {
         let state = status.now
         let joined = joined.withLock { $0 }
         let slabs = SecretSlab.shared.report
-        let tunnel = await joined?.tunnel.ask { core, peering in (core.port, peering.drops(core)) } ?? nil
+        let asked = await joined?.tunnel.ask { core, peering in
+            (port: core.port, drops: peering.drops(core), relays: peering.relayReports)
+        }
+        let tunnel = asked ?? nil
+        let home = tunnel?.relays.first { $0.role == "home" }
         let expires = state.credential.map { $0.expires.seconds - WallTime.now().seconds } ?? 0
         return StatusReport(
             name: state.name, mesh: membership.mesh, id: identity.id.description,
             addresses: interfaceAddresses.map(\.description), hub: state.hub.rawValue, hubDetail: state.hubDetail,
             ready: state.isReady, waitingFor: state.waitingFor, publicKey: joined?.publicKey.base64 ?? "",
-            listenPort: tunnel?.0 ?? 0, mapped: state.mapped, nat: state.nat, portMapped: state.portMapped,
-            relay: state.relay, relayUp: state.relayIsUp,
+            listenPort: tunnel?.port ?? 0, mapped: state.mapped, nat: state.nat, portMapped: state.portMapped,
+            relay: home?.address ?? "", relayUp: home?.state == "up", relays: tunnel?.relays ?? [],
             credentialExpiresInSeconds: expires,
-            uptimeSeconds: MonotonicTime.now().since(status.started).seconds, drops: tunnel?.1 ?? [:],
+            uptimeSeconds: MonotonicTime.now().since(status.started).seconds, drops: tunnel?.drops ?? [:],
             secretSlabs: slabs.slabs, lockedSecretSlabs: slabs.locked)
     }
 

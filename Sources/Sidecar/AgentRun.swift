@@ -4,7 +4,9 @@ import Directory
 import Linux
 import Logging
 import Membership
+import NIOCore
 import Relay
+import RelayStream
 import Sodium
 import Synchronization
 import Timing
@@ -21,6 +23,7 @@ final class AgentRun: Sendable {
     let logger: Logger
     let interfaceAddresses: [IPAddress]
     private let device: Mutex<PodInterface.Device?>
+    private let proxies: ProxyRules
     /// Set once the agent has joined.
     let joined = Mutex<Joined?>(nil)
     private let left: AsyncStream<Void>
@@ -36,7 +39,7 @@ final class AgentRun: Sendable {
     init(
         _ configuration: SidecarConfiguration, _ membership: AgentMembership, _ status: AgentStatus,
         _ identity: Identity,
-        _ device: consuming PodInterface.Device, _ logger: Logger
+        _ device: consuming PodInterface.Device, _ proxies: ProxyRules, _ logger: Logger
     ) {
         self.configuration = configuration
         self.membership = membership
@@ -45,6 +48,7 @@ final class AgentRun: Sendable {
         self.logger = logger
         interfaceAddresses = device.addresses
         self.device = Mutex(device)
+        self.proxies = proxies
         (left, leaving) = AsyncStream.makeStream()
     }
 
@@ -83,7 +87,8 @@ final class AgentRun: Sendable {
         let (tunnel, publicKey) = try startTunnel(admission, sink)
         let directory = DirectoryClient(
             address: admission.mesh.directory, pin: admission.mesh.directoryPin, verifier: membership.verifier,
-            identity: identity, credential: admission.credential, logger: logger)
+            identity: identity, credential: admission.credential, logger: logger,
+            proxy: proxies.proxy(for: admission.mesh.directory.host))
         joined.withLock {
             $0 = Joined(tunnel: tunnel, directory: directory, publicKey: publicKey, mesh: admission.mesh)
         }
@@ -122,32 +127,31 @@ final class AgentRun: Sendable {
             configuration.mtu = pod.mtu
             let device = Device(privateKey: staticKey, random: random, configuration: configuration)
             let (offloads, mtu) = (pod.offloads, pod.mtu)
-            var core = try TunnelCore(device: device, tun: pod.takeTun(), offloads: offloads, mtu: mtu)
+            let uplinks = RelayUplinks(admission.mesh.relays, proxies)
+            let bridge = try StreamBridge(uplinks.connectors, on: HubLink.group.next())
+            var core = try TunnelCore(
+                device: device, tun: pod.takeTun(), offloads: offloads, mtu: mtu, streams: bridge.gate)
             core.pathLimit = PodInterface.provenPathLimit
             try core.bind(port: self.configuration.port)
-            let relayIdentity = RelayClient.Identity(key: identity.publicKey) { [identity] in identity.sign($0) }
-            let relays = admission.mesh.relays.compactMap { relay in
-                relay.endpoints.first.map { endpoint in
-                    Peering.RelayLink(
-                        id: relay.id,
-                        client: RelayClient(
-                            relay: endpoint, relayID: relay.id, identity: relayIdentity,
-                            credential: Array(admission.credential.text.utf8), now: now))
-                }
-            }
-            core.relays = [RelayRoute?](repeating: nil, count: relays.count)
+            core.relays = [RelayRoute?](repeating: nil, count: uplinks.relays.count)
             let peering = Peering(
                 identity: identity, verifier: membership.verifier, meshRanges: admission.mesh.ranges,
                 ownAddresses: interfaceAddresses, staticKey: probeKey, epoch: UInt32(clamping: WallTime.now().seconds),
-                relays: relays, stunServers: admission.mesh.stun, hasIPv6: core.hasIPv6,
-                maximumPacket: core.mtu, events: events, now: now)
+                relays: uplinks.relays,
+                homes: uplinks.homes(identity, credential: Array(admission.credential.text.utf8), now: now),
+                bridge: bridge, stunServers: admission.mesh.stun, hasIPv6: core.hasIPv6, maximumPacket: core.mtu,
+                events: events, now: now)
             logger.info(
                 """
                 tunnel on UDP port \(core.port); TUN offloads \(core.offloads), UDP receive offload \
                 \(core.hasReceiveOffload ? "on" : "off"), packets sealed by \(AEADLibrary.chosen) \
                 on \(TunnelThread<Peering>.packetThreads) thread(s)
                 """)
-            return (try TunnelThread(core, peering), publicKey)
+            let tunnel = try TunnelThread(core, peering)
+            bridge.follow { report in
+                tunnel.perform { core, peering in peering.streamReported(report, &core, now: .now()) }
+            }
+            return (tunnel, publicKey)
         } catch { throw .device("start the tunnel: \(error)") }
     }
 

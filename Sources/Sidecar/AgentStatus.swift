@@ -14,8 +14,6 @@ final class AgentStatus: Sendable {
         var hubDetail = ""
         var isAnnounced = false
         var waitingFor: [String]
-        var relay = ""
-        var relayIsUp = false
         var mapped: [String] = []
         /// In the words of RFC 4787; empty while it is not known.
         var nat = ""

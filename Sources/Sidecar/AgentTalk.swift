@@ -78,12 +78,9 @@ struct AgentTalk: Sendable {
         case .path(_, let name, let path, let after):
             logger.info(
                 "\(name): \(path.map(\.description) ?? "no path"), \(Int(after.milliseconds)) ms after it was learned")
-        case .relay(let isUp, let detail):
-            logger.info("relay \(isUp ? "up" : "down"): \(detail)")
-            run.status.change { state in
-                state.relayIsUp = isUp
-                if isUp { state.relay = detail }
-            }
+        case .relay(let isUp, let detail): logger.info("relay \(isUp ? "up" : "down"): \(detail)")
+        case .streamFailed(let reason): logger.info("no stream: \(reason)")
+        case .rehomed: group.addTask { await announce(run.status.now.credential) }
         case .mapped(let endpoint):
             logger.info("seen from outside as \(endpoint)")
             run.status.change { state in
@@ -127,12 +124,12 @@ struct AgentTalk: Sendable {
 
     /// Publishes a fresh announcement and gives the tunnel the same, for introductions.
     func announce(_ credential: Credential?, above known: UInt64 = 0) async {
-        guard let credential else { return }
+        guard let credential, let relays = await tunnel.ask({ _, peering in peering.announcedRelays }) else { return }
         var known = known
         // A directory that calls everything outdated gets three attempts.
         for _ in 0..<3 {
             do {
-                let announcement = try run.membership.announcement(key: publicKey, relays: mesh.relays, above: known)
+                let announcement = try run.membership.announcement(key: publicKey, relays: relays, above: known)
                 let parts = [
                     Introduction.credential(Array(credential.text.utf8)),
                     Introduction.announcement(Array(announcement.text.utf8)),

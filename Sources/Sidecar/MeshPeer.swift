@@ -23,7 +23,7 @@ final class MeshPeer {
     /// The introduction goes beside the initiation, and both again until the peer answers.
     struct PendingIntroduction {
         let initiation: [UInt8]
-        let path: Path
+        var path: Path
         var next: MonotonicTime
         var repeats = 0
 

@@ -37,7 +37,7 @@ extension Peering {
             if known.key == key {
                 known.record = record
                 core.device.setAllowedIPs(known.device, addresses.map { IPPrefix(host: $0) })
-                engine.setRelays(relayPaths(for: record), for: record.id)
+                engine.setRelays(relayPaths(for: record, now: now), for: record.id)
                 perform(&core, now: now)
                 return known
             }
@@ -51,9 +51,10 @@ extension Peering {
         else { return nil }
         core.device.setAllowedIPs(device, addresses.map { IPPrefix(host: $0) })
         let peer = MeshPeer(record: record, device: device, key: key, now: now)
+        let paths = relayPaths(for: record, now: now)
         do {
             try engine.addPeer(
-                record.id, localKey: staticKey, remoteKey: key, epoch: epoch, relays: relayPaths(for: record), now: now)
+                record.id, localKey: staticKey, remoteKey: key, epoch: epoch, relays: paths, now: now)
         } catch {
             core.device.removePeer(device)
             return nil

@@ -20,10 +20,31 @@ extension Peering {
             return PeerReport(
                 name: peer.name, id: peer.id.description,
                 addresses: peer.record.credential.addresses.map(\.description), publicKey: peer.key.base64,
-                path: status?.path.map { $0.isRelayed ? "relay" : "direct" } ?? "none", endpoint: endpoint ?? "",
+                path: status?.path.map { $0.isRelayed ? "relay" : "direct" } ?? "none",
+                transport: status?.path.map { transport(of: $0) } ?? "", endpoint: endpoint ?? "",
                 rttMs: status?.roundTrip?.milliseconds, directAfterMs: peer.directAfter?.milliseconds,
                 rxBytes: snapshot?.receivedBytes ?? 0, txBytes: snapshot?.sentBytes ?? 0,
                 handshakeAgeS: handshake.map { Double(wall.seconds - $0.seconds) })
+        }
+    }
+
+    /// What carries the path's packets: UDP, or the stream to its relay.
+    private func transport(of path: Path) -> String {
+        guard case .relayed(let relay, _) = path else { return "\(RelayTransport.udp)" }
+        return homes.uplink(Int(relay))?.active.map { "\($0)" } ?? ""
+    }
+
+    /// The relays in use, the homes first.
+    var relayReports: [RelayReport] {
+        let others = homes.targets.indices.filter { !homes.homes.contains($0) && homes.uplink($0) != nil }
+        return (homes.homes + others).map { index in
+            let uplink = homes.uplink(index)
+            let role = index == homes.homes.first ? "home" : homes.homes.contains(index) ? "warm" : "other"
+            let state = uplink?.active == nil ? "down" : homes.isUsable(index) ? "up" : "suspect"
+            return RelayReport(
+                id: homes.targets[index].id.description, address: place(of: index), role: role, state: state,
+                transport: uplink?.active.map { "\($0)" } ?? "", rttMs: uplink?.roundTrip?.milliseconds,
+                upAfterMs: upAfter[index]?.milliseconds)
         }
     }
 
@@ -45,7 +66,7 @@ extension Peering {
             ("datagram-unknown", counters.unknownDatagrams), ("address-conflict", counters.addressConflicts),
             ("packet-unresolved", unresolved.dropped), ("frame-malformed", core.counters.malformedFrames),
             ("send-error", core.counters.sendErrors), ("tun-refused", core.counters.tunRefused),
-            ("no-relay", core.counters.noRelay),
+            ("no-relay", core.counters.noRelay), ("stream-unsent", bridge.dropped),
         ] where count > 0 { drops[name] = count }
         return drops
     }
@@ -59,6 +80,6 @@ extension Peering {
 
     /// A renewed credential: relays and introductions use it from now on.
     mutating func renewed(_ credential: [UInt8], now: MonotonicTime) {
-        for index in relays.indices { relays[index].client.register(credential: credential, now: now) }
+        homes.renew(credential: credential, now: now, using: &random)
     }
 }

@@ -1,4 +1,5 @@
 import Addressing
+import Directory
 import Membership
 import Relay
 import Sodium
@@ -21,17 +22,15 @@ enum PeeringEvent: Sendable {
     case verified(AgentID)
     case path(AgentID, name: String, Path?, after: Interval)
     case relay(isUp: Bool, detail: String)
+    /// While no relay serves: why a stream could not be opened.
+    case streamFailed(String)
+    /// Announce: others are to reach us at other relays.
+    case rehomed
     case mapped(Endpoint)
 }
 
 /// The sidecar's side of the tunnel: which peers there are, and how each is reached. Runs on the tunnel's thread.
 struct Peering: ~Copyable {
-    /// A relay of the mesh, at the same index as in the tunnel's table.
-    struct RelayLink {
-        let id: AgentID
-        var client: RelayClient
-    }
-
     /// What was dropped, and why; the device, engine and tunnel count their own.
     struct Counters {
         var unknownDatagrams: UInt64 = 0
@@ -58,7 +57,16 @@ struct Peering: ~Copyable {
     var introduction: [[UInt8]] = []
 
     var engine: Engine
-    var relays: [RelayLink]
+    /// The mesh's relays, at the same index as in `homes` and in the tunnel's table.
+    let relays: [MeshInfo.Relay]
+    var homes: RelayHomes
+    let bridge: StreamBridge
+    /// The homes that others are told of, and when to tell others.
+    var announced: [Int]
+    var nextAnnouncement = MonotonicTime.never
+    /// How long after the start each relay was up first.
+    var upAfter: [Interval?]
+    let started: MonotonicTime
     /// How servers see us, as it was last told.
     private var mapped: [Endpoint] = []
     /// Nil when the system has no room for them: then the home sockets must do.
@@ -80,8 +88,8 @@ struct Peering: ~Copyable {
 
     init(
         identity: Identity, verifier: RecordVerifier, meshRanges: [IPPrefix], ownAddresses: [IPAddress],
-        staticKey: consuming SecretKey, epoch: UInt32, relays: [RelayLink], stunServers: [Endpoint], hasIPv6: Bool,
-        maximumPacket: Int, events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
+        staticKey: consuming SecretKey, epoch: UInt32, relays: [MeshInfo.Relay], homes: RelayHomes,
+        bridge: StreamBridge, stunServers: [Endpoint], hasIPv6: Bool, maximumPacket: Int, events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
     ) {
         self.identity = identity
         self.verifier = verifier
@@ -90,6 +98,12 @@ struct Peering: ~Copyable {
         self.staticKey = staticKey
         self.epoch = epoch
         self.relays = relays
+        self.homes = homes
+        self.bridge = bridge
+        // What they will be when all goes well: nobody has to be told twice then.
+        announced = Array(homes.targets.indices.prefix(homes.warm))
+        upAfter = Array(repeating: nil, count: relays.count)
+        started = now
         self.events = events
         var configuration = Engine.Configuration(policy: TargetPolicy(meshRanges: meshRanges))
         configuration.hasIPv6 = hasIPv6
@@ -130,6 +144,7 @@ extension Peering: TunnelPolicy {
         lastHeard = (peer, path, now)
         guard let peer = byDevice[peer] else { return }
         peer.lastUsed = now
+        noteHeard(on: path, now: now)
         engine.heard(from: peer.id, on: path, now: now)
     }
 
@@ -138,6 +153,7 @@ extension Peering: TunnelPolicy {
         lastSent = (peer, now)
         guard let peer = byDevice[peer] else { return }
         peer.lastUsed = now
+        noteSent(to: peer, now: now)
         engine.sent(to: peer.id, now: now)
     }
 
@@ -175,9 +191,7 @@ extension Peering: TunnelPolicy {
     }
 
     var nextDeadline: MonotonicTime {
-        var deadline = min(engine.nextDeadline, nextSweep, nextIntroduction)
-        for relay in relays { deadline = min(deadline, relay.client.nextTimer) }
-        return deadline
+        min(engine.nextDeadline, nextSweep, nextIntroduction, nextRelayTimer)
     }
 
     var watchedDescriptor: Int32 { probing?.raw ?? -1 }

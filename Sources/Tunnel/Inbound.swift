@@ -53,6 +53,18 @@ struct Inbound: ~Copyable {
         }
     }
 
+    /// Takes what came in by streams.
+    mutating func receiveStreams(now: MonotonicTime) {
+        for message in io.streams?.take() ?? [] {
+            while let frame = unsafe message.next() {
+                guard let agent = unsafe RelayRoute.source(of: frame) else { continue }
+                unsafe receivedRelayed(frame, from: .relayed(relay: message.relay, agent), now)
+            }
+            // The packets live in the message's memory.
+            withExtendedLifetime(message) { flush() }
+        }
+    }
+
     private func waited(since arrival: Int64) -> Interval {
         let wall = WallTime.now()
         let waited = wall.seconds &* 1_000_000_000 &+ Int64(wall.nanoseconds) &- arrival
@@ -69,14 +81,22 @@ struct Inbound: ~Copyable {
         } else if case .direct(_, let source) = path,
             let relayed = io.relays.read({ unsafe $0.path(datagram, from: source) }) ?? nil
         {
-            let payload = unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[RelayRoute.headerSize...])
-            if unsafe PacketIO.isWireGuard(payload) {
-                unsafe receivedWireGuard(payload, from: relayed, now)
-            } else {
-                unsafe handOver(payload, from: relayed)
-            }
+            unsafe receivedRelayed(datagram, from: relayed, now)
         } else {
             unsafe handOver(datagram, from: path)
+        }
+    }
+
+    /// A frame of relay data.
+    @inline(__always)
+    private mutating func receivedRelayed(
+        _ frame: UnsafeMutableRawBufferPointer, from path: Path, _ now: MonotonicTime
+    ) {
+        let payload = unsafe UnsafeMutableRawBufferPointer(rebasing: frame[RelayRoute.headerSize...])
+        if unsafe PacketIO.isWireGuard(payload) {
+            unsafe receivedWireGuard(payload, from: path, now)
+        } else {
+            unsafe handOver(payload, from: path)
         }
     }
 

@@ -15,6 +15,7 @@ struct Outbound: ~Copyable {
 
     private let io: PacketIO
     private var sending: SendBatch
+    private var streamRun = StreamRun()
     private let frame: PacketPool
     private let frameBuffer: UInt32
     /// The socket whose send buffer was full at the last flush: the TUN is not read until it is not.
@@ -80,9 +81,14 @@ struct Outbound: ~Copyable {
                 return true
             }
             unsafe route.writeHeader(agent, to: buffer)
-            sending.commit(
-                length &+ RelayRoute.headerSize, to: route.endpoint,
-                socket: TunnelCore.socket(for: route.endpoint.address))
+            let whole = length &+ RelayRoute.headerSize
+            guard route.isStream else {
+                sending.commit(whole, to: route.endpoint, socket: TunnelCore.socket(for: route.endpoint.address))
+                return true
+            }
+            // The batch's memory is only lent: it stays free for the next.
+            guard let gate = io.streams else { return true }
+            unsafe streamRun.add(UnsafeRawBufferPointer(rebasing: buffer[..<whole]), relay: relay, to: gate)
         case .tooLarge(let limit):
             unsafe io.refuse(packet, .packetTooBig(mtu: limit))
             return false
@@ -114,6 +120,7 @@ struct Outbound: ~Copyable {
     }
 
     mutating func flush() {
+        streamRun.flush(to: io.streams)
         guard !sending.isEmpty else { return blockedSocket = nil }
         guard let table = io.sockets.read({ $0.table }) else { return }
         let result = sending.flush(through: table)

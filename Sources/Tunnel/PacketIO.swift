@@ -10,10 +10,13 @@ import WireGuard
 package struct RelayRoute: Equatable, Sendable {
     package var endpoint: Endpoint
     package var prefix: UInt32
+    /// Whether its data goes by a stream (`StreamGate`), not to the endpoint.
+    package var isStream: Bool
 
-    package init(endpoint: Endpoint, prefix: UInt32) {
+    package init(endpoint: Endpoint, prefix: UInt32, isStream: Bool = false) {
         self.endpoint = endpoint
         self.prefix = prefix
+        self.isStream = isStream
     }
 
     package static let headerSize = 20
@@ -24,6 +27,15 @@ package struct RelayRoute: Equatable, Sendable {
         unsafe buffer.storeBytes(of: prefix.bigEndian, as: UInt32.self)
         unsafe buffer.storeBytes(of: agent.high.bigEndian, toByteOffset: 4, as: UInt64.self)
         unsafe buffer.storeBytes(of: agent.low.bigEndian, toByteOffset: 12, as: UInt64.self)
+    }
+
+    /// Whom relay data (type 0xC0, version 1) comes from; nil for other frames, and without a payload.
+    @inline(__always)
+    static func source(of frame: UnsafeMutableRawBufferPointer) -> AgentID? {
+        guard frame.count > headerSize, unsafe frame[0] == 0xc0, unsafe frame[1] == 1 else { return nil }
+        let high = UInt64(bigEndian: unsafe frame.loadUnaligned(fromByteOffset: 4, as: UInt64.self))
+        let low = UInt64(bigEndian: unsafe frame.loadUnaligned(fromByteOffset: 12, as: UInt64.self))
+        return AgentID(high: high, low: low)
     }
 }
 
@@ -40,16 +52,12 @@ final class RelayTable: Sendable {
 
     subscript(index: UInt8) -> RelayRoute? { Int(index) < Self.capacity ? routes[Int(index)] : nil }
 
-    /// The path of relay data (type 0xC0, version 1) that comes from exactly the endpoint of a relay in use.
+    /// The path of relay data that comes from exactly the endpoint of a relay in use.
     @inline(__always)
     func path(_ datagram: UnsafeMutableRawBufferPointer, from source: Endpoint) -> Path? {
-        guard datagram.count > RelayRoute.headerSize, unsafe datagram[0] == 0xc0, unsafe datagram[1] == 1 else {
-            return nil
-        }
+        guard let agent = unsafe RelayRoute.source(of: datagram) else { return nil }
         for index in 0..<Self.capacity where routes[index]?.endpoint == source {
-            let high = UInt64(bigEndian: unsafe datagram.loadUnaligned(fromByteOffset: 4, as: UInt64.self))
-            let low = UInt64(bigEndian: unsafe datagram.loadUnaligned(fromByteOffset: 12, as: UInt64.self))
-            return .relayed(relay: UInt8(index), AgentID(high: high, low: low))
+            return .relayed(relay: UInt8(index), agent)
         }
         return nil
     }
@@ -85,6 +93,8 @@ package final class PacketIO: Sendable {
     let sockets = Published(SocketSet([]))
     let relays = Published(RelayTable([]))
     let counters = TunnelCounters()
+    /// Nil where no relay is reached by a stream.
+    let streams: StreamGate?
     /// From the thread that reads the TUN, and from the one that reads the sockets.
     let outbound = NoteRing()
     let inbound = NoteRing()
@@ -93,8 +103,10 @@ package final class PacketIO: Sendable {
     private let isAsleep = Atomic(false)
 
     init(
-        plane: PacketPlane, door: consuming EventFD, tun: consuming TunDevice, offloads: TunOffloads, mtu: Int
+        plane: PacketPlane, door: consuming EventFD, tun: consuming TunDevice, offloads: TunOffloads, mtu: Int,
+        streams: StreamGate?
     ) {
+        self.streams = streams
         self.plane = plane
         self.tun = tun
         self.offloads = offloads

@@ -17,6 +17,7 @@ final class PacketThread: @unchecked Sendable {
         // Below are the sockets' indices.
         static let tun: UInt64 = 256
         static let end: UInt64 = 257
+        static let streams: UInt64 = 258
     }
 
     private let io: PacketIO
@@ -39,6 +40,9 @@ final class PacketThread: @unchecked Sendable {
         do {
             try epoll.add(ending.raw, .read, token: Token.end)
             if direction != .inbound { try epoll.add(io.tun.raw, .read, token: Token.tun) }
+            if direction != .outbound, let streams = io.streams {
+                try epoll.add(streams.event.raw, .read, token: Token.streams)
+            }
         } catch { throw .system(error) }
         self.io = io
         self.direction = direction
@@ -103,6 +107,7 @@ final class PacketThread: @unchecked Sendable {
             switch event.token {
             case Token.tun: try outbound?.transmit(now: now)
             case Token.end: break
+            case Token.streams: inbound?.receiveStreams(now: now)
             default: if event.ready != .write { inbound?.receive(socket: UInt8(event.token), now: now) }
             }
         }

@@ -27,8 +27,7 @@ extension TunnelCore {
             policy.sent(peer, now: now)
             guard let route = route(relay) else { return }
             unsafe route.writeHeader(agent, to: buffer)
-            sending.commit(
-                length &+ RelayRoute.headerSize, to: route.endpoint, socket: Self.socket(for: route.endpoint.address))
+            unsafe commit(buffer, length &+ RelayRoute.headerSize, to: relay, route)
         case .queued(let peer): policy.sent(peer, now: now)
         case .tooLarge(let limit): unsafe io.refuse(packet, .packetTooBig(mtu: limit))
         case .dropped(.noAllowedIP): unsafe policy.unroutable(packet, &self, now: now)
@@ -80,10 +79,19 @@ extension TunnelCore {
             }
             unsafe route.writeHeader(agent, to: buffer)
             unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[RelayRoute.headerSize...]).copyBytes(from: bytes)
-            sending.commit(
-                bytes.count + RelayRoute.headerSize, to: route.endpoint,
-                socket: Self.socket(for: route.endpoint.address))
+            unsafe commit(buffer, bytes.count + RelayRoute.headerSize, to: relay, route)
         }
+    }
+
+    /// Makes the first `length` bytes of what was reserved a datagram to the relay, or a frame on its stream.
+    private mutating func commit(
+        _ buffer: UnsafeMutableRawBufferPointer, _ length: Int, to relay: UInt8, _ route: RelayRoute
+    ) {
+        guard route.isStream else {
+            return sending.commit(length, to: route.endpoint, socket: Self.socket(for: route.endpoint.address))
+        }
+        guard let gate = io.streams else { return }
+        unsafe streamRun.add(UnsafeRawBufferPointer(rebasing: buffer[..<length]), relay: relay, to: gate)
     }
 
     /// Sends bytes as they are, without a relay header.
@@ -105,6 +113,7 @@ extension TunnelCore {
 
     /// Sends what is ready. What a full socket does not take is kept, for the next flush.
     mutating func flush() {
+        streamRun.flush(to: io.streams)
         guard !sending.isEmpty else { return }
         let result = sending.flush(through: io.sockets.read { $0.table } ?? SocketTable())
         TunnelCounters.add(io.counters.unsent, result.dropped)

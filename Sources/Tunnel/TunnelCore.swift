@@ -34,19 +34,22 @@ package struct TunnelCore: ~Copyable {
     package private(set) var port: UInt16 = 0
 
     var sending: SendBatch
+    var streamRun = StreamRun()
     /// By the index in a direct path: 0 and 1 are the home sockets for IPv4 and IPv6.
     private var sockets = [SharedSocket?](repeating: nil, count: SocketTable.capacity)
     /// Those that read sockets, once they run.
     private var readers: [PacketThread] = []
 
-    /// - Parameter offloads: what the TUN was granted.
+    /// - Parameters:
+    ///   - offloads: what the TUN was granted.
+    ///   - streams: for relays that are reached by streams.
     package init(
-        device: consuming Device, tun: consuming TunDevice, offloads: TunOffloads, mtu: Int
+        device: consuming Device, tun: consuming TunDevice, offloads: TunOffloads, mtu: Int, streams: StreamGate? = nil
     ) throws(TransportError) {
         // What the control thread sends is little: handshakes, probes, and packets that waited.
         let sending = try SendBatch(byteCount: 128 << 10, messages: 128)
         let door = try Self.makeDoor()
-        io = PacketIO(plane: device.plane, door: door, tun: tun, offloads: offloads, mtu: mtu)
+        io = PacketIO(plane: device.plane, door: door, tun: tun, offloads: offloads, mtu: mtu, streams: streams)
         self.sending = sending
         self.device = device
     }

@@ -18,7 +18,7 @@ enum Rendering {
                 status.ready ? "yes" : "no" + (status.waitingFor.isEmpty ? "" : ", waiting for \(status.waitingFor)")
             ),
             ("hub", status.hubDetail.isEmpty ? status.hub : "\(status.hub): \(status.hubDetail)"),
-            ("relay", "\(status.relay) \(status.relayUp ? "up" : "down")"),
+            ("relay", status.relays.isEmpty ? "none" : status.relays.map(line).joined(separator: "; ")),
             ("seen from outside as", status.mapped.isEmpty ? "no STUN answer" : status.mapped.joined(separator: "  ")),
             ("NAT", status.nat.isEmpty ? "not known" : status.nat),
             (
@@ -38,11 +38,19 @@ enum Rendering {
         return lines.map { padded($0.0, width) + "  " + $0.1 }.joined(separator: "\n")
     }
 
+    /// As `192.0.2.1:443 up, home, by tls, 12.5 ms`.
+    private static func line(_ relay: RelayReport) -> String {
+        let transport = relay.transport.isEmpty ? [] : ["by \(relay.transport)"]
+        let trip = relay.rttMs.map { ["\(($0 * 10).rounded() / 10) ms"] } ?? []
+        return (["\(relay.address) \(relay.state)", relay.role] + transport + trip).joined(separator: ", ")
+    }
+
     static func table(_ peers: [PeerReport]) -> String {
         let header = ["NAME", "PATH", "ENDPOINT", "RTT", "RECEIVED", "SENT", "HANDSHAKE", "ADDRESSES"]
         let rows = peers.map { peer in
             [
-                peer.name, peer.path, peer.endpoint.isEmpty ? "-" : peer.endpoint,
+                peer.name, peer.path + (["", "udp"].contains(peer.transport) ? "" : " by \(peer.transport)"),
+                peer.endpoint.isEmpty ? "-" : peer.endpoint,
                 peer.rttMs.map { "\(($0 * 10).rounded() / 10) ms" } ?? "-", bytes(peer.rxBytes), bytes(peer.txBytes),
                 peer.handshakeAgeS.map { "\(Int($0)) s ago" } ?? "never", peer.addresses.joined(separator: " "),
             ]

@@ -7,15 +7,23 @@ import Testing
         name: "agent-a", mesh: "mesh", id: "00ff", addresses: ["fd77::1", "10.9.0.1"], hub: "unreachable",
         hubDetail: "connect hub.example:443: \"refused\" \\ tab\there\u{1}\u{1f}\nline / slash é 日本 \u{7f}\u{2028}",
         ready: true, waitingFor: [], publicKey: "abc+/=", listenPort: 51820, mapped: ["203.0.113.9:4444"], relay: "",
-        relayUp: false, credentialExpiresInSeconds: -5, uptimeSeconds: 12.25,
+        relayUp: false,
+        relays: [
+            RelayReport(
+                id: "0a", address: "relay.example:443", role: "home", state: "up", transport: "proxy", rttMs: 40.5,
+                upAfterMs: 210),
+            RelayReport(
+                id: "0b", address: "", role: "other", state: "down", transport: "", rttMs: nil, upAfterMs: nil),
+        ],
+        credentialExpiresInSeconds: -5, uptimeSeconds: 12.25,
         drops: ["replayed": 3, "invalid \"mac1\"": .max, "a": 0], secretSlabs: 1, lockedSecretSlabs: 0)
     private static let peers = [
         PeerReport(
-            name: "agent-b", id: "01", addresses: ["fd77::2"], publicKey: "k", path: "direct",
+            name: "agent-b", id: "01", addresses: ["fd77::2"], publicKey: "k", path: "direct", transport: "udp",
             endpoint: "[2001:db8::1]:7", rttMs: 0.17, directAfterMs: 1e-7, rxBytes: 0, txBytes: .max, handshakeAgeS: 100
         ),
         PeerReport(
-            name: "", id: "", addresses: [], publicKey: "", path: "none", endpoint: "", rttMs: nil, directAfterMs: nil,
+            name: "", id: "", addresses: [], publicKey: "", path: "none", transport: "", endpoint: "", rttMs: nil, directAfterMs: nil,
             rxBytes: 1, txBytes: 2, handshakeAgeS: 1e20),
     ]
     private static var netcheck: NetcheckReport {

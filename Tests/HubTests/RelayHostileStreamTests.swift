@@ -152,7 +152,7 @@ import Timing
 
     @Test func `forged, expired, foreign and replayed proofs register nobody`() async throws {
         try await serving { hub, server in
-            let connector = try hub.connector(server.port)
+            let connector = hub.connector(server.port)
             // Signed for another relay: what a relay that passes on another's challenge would get.
             let elsewhere = try StreamMember(hub, relayID: AgentID(high: 1, low: 1))
             try await elsewhere.open(connector, on: Self.loop)
@@ -195,7 +195,7 @@ import Timing
         async throws
     {
         try await serving { hub, server in
-            let connector = try hub.connector(server.port)
+            let connector = hub.connector(server.port)
             let (first, second) = (try StreamMember(hub), try StreamMember(hub))
             try await first.register(connector, on: Self.loop)
             try await second.register(connector, on: Self.loop)

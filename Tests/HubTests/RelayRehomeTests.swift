@@ -35,7 +35,7 @@ import Timing
         let targets = try ports.map { _ in
             RelayHomes.Target(id: try hub.relayID, endpoint: StreamMember.anywhere, transports: [.tls])
         }
-        let connectors = try ports.map { RelayStreams.Connectors(tls: try hub.connector($0)) }
+        let connectors = ports.map { RelayStreams.Connectors(tls: hub.connector($0)) }
         var configuration = RelayHomes.Configuration()
         configuration.warm = warm
         configuration.preference = .seconds(20)

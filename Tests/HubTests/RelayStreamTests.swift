@@ -112,7 +112,7 @@ import Timing
                 #expect(proxy.connects == ["127.0.0.1:\(port)"])
 
                 let wrong = HTTPProxy(url: "http://user:other@127.0.0.1:\(proxy.port)")!
-                await #expect(throws: RelayStreamError.proxyCredentials(wrong.address)) {
+                await #expect(throws: RelayStreamError.proxy(.credentials(wrong.address))) {
                     try await StreamMember(hub).open(hub.connector(port, proxy: wrong), on: Self.loop)
                 }
                 let none = HTTPProxy(url: "127.0.0.1:\(port)")!
@@ -155,17 +155,18 @@ import Timing
 
     @Test func `the variables name a proxy for all but the exceptions`() throws {
         func proxy(_ no: String, _ host: String) throws -> HTTPProxy? {
-            try HTTPProxy.fromEnvironment(["HTTPS_PROXY": "http://p:1", "NO_PROXY": no], for: host)
+            try ProxyRules(["HTTPS_PROXY": "http://p:1", "NO_PROXY": no]).proxy(for: host)
         }
         #expect(try proxy("", "relay.example") != nil)
         #expect(try proxy("other.example, .example", "relay.example") == nil)
         #expect(try proxy("Relay.Example", "relay.example") == nil)
         #expect(try proxy("lay.example", "relay.example") != nil)
         #expect(try proxy("*", "192.0.2.1") == nil)
-        #expect(try HTTPProxy.fromEnvironment([:], for: "x") == nil)
-        #expect(try HTTPProxy.fromEnvironment(["https_proxy": "p:1"], for: "x") != nil)
-        #expect(throws: RelayStreamError.malformedProxy) {
-            _ = try HTTPProxy.fromEnvironment(["HTTPS_PROXY": "https://p"], for: "x")
-        }
+        #expect(try proxy("10.0.0.0/8,192.0.2.0/24", "192.0.2.1") == nil)
+        #expect(try proxy("10.0.0.0/8,192.0.2.0/24", "192.0.3.1") != nil)
+        #expect(try proxy("2001:db8::/32", "2001:db8::7") == nil)
+        #expect(try ProxyRules([:]).proxy(for: "x") == nil)
+        #expect(try ProxyRules(["https_proxy": "p:1"]).proxy(for: "x") != nil)
+        #expect(throws: ProxyError.malformed) { _ = try ProxyRules(["HTTPS_PROXY": "https://p"]) }
     }
 }

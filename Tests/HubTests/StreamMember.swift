@@ -27,8 +27,8 @@ extension TestHub {
             ).text.utf8)
     }
 
-    func connector(_ port: UInt16, pin: Bytes32? = nil, proxy: HTTPProxy? = nil) throws -> RelayStreamConnector {
-        try RelayStreamConnector(
+    func connector(_ port: UInt16, pin: Bytes32? = nil, proxy: HTTPProxy? = nil) -> RelayStreamConnector {
+        RelayStreamConnector(
             to: HubAddress(host: "127.0.0.1", port: port)!, pin: pin ?? folder.pin, proxy: proxy, timeout: .seconds(10))
     }
 }

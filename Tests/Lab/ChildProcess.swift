@@ -35,6 +35,12 @@ package final class ChildProcess {
         return ended
     }
 
+    /// What it has in memory now (VmRSS), in KiB; nil once it has ended.
+    package var residentKilobytes: Int? {
+        let line = readText("/proc/\(pid)/status").split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
+        return line.flatMap { $0.split(separator: " ").dropFirst().first.flatMap { Int($0) } }
+    }
+
     package var isRunning: Bool { poll() == nil }
 
     /// Waits for the end; past `timeout` seconds kills the whole group and throws.

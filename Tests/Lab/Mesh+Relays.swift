@@ -16,8 +16,10 @@ extension Mesh {
                 "init", "--dir", folder, "--mesh", Plan.meshName, "--prefix", Plan.meshPrefix, "--ipv4-range",
                 Plan.meshIPv4, "--address", relayControl(index), "--authority-key", key, "--relay", "\(relay):3478",
             ])
-            guard let id = facts["relay id"] else { throw LabError.unexpected("init printed \(facts)") }
-            words += ["--relay", "\(id)@\(relay):3478"]
+            guard let id = facts["relay id"], let pin = facts["TLS pin"] else {
+                throw LabError.unexpected("init printed \(facts)")
+            }
+            words += ["--relay", "\(id)@\(relay):3478,\(relayControl(index)),\(pin)"]
         }
         try hubCommand(words)
         try startRelays()

@@ -46,8 +46,9 @@ struct ScenarioRuns {
         say("ends without UDP, \(fixed(delay, 0)) ms each way")
         let home = try NATClass.named("port-restricted")
         let count = max(1, options.repetitions / 4)
-        return try Queue<NATClass, Cell>(NATClass.blocked).run(options, programs: programs, settings: options.settings)
-        {
+        var alone = options
+        alone.lanes = 1
+        return try Queue<NATClass, Cell>(NATClass.blocked).run(alone, programs: programs, settings: options.settings) {
             kind, lab in
             var cell = Cell(kind, home)
             try lab.install(kind, home)
@@ -56,7 +57,11 @@ struct ScenarioRuns {
             try lab.setDelay(nil)
             return cell
         } _: { cell, _ in
-            say(MatrixRun.line(cell) + ", ready after \(Self.text(cell.trials.compactMap(\.ready).median))")
+            let (up, ready) = (cell.trials.compactMap(\.relayUp).median, cell.trials.compactMap(\.ready).median)
+            let transports = Set(cell.trials.compactMap(\.transport)).sorted().joined(separator: " and ")
+            say(
+                MatrixRun.line(cell) + ", relay by \(transports), up \(Self.text(up)) after the join; ready after "
+                    + Self.text(ready))
         }
     }
 
@@ -107,6 +112,8 @@ struct ScenarioSummary {
             rows.append(["\(place): lost", "\(cold.count { !$0.isReachable }) of \(cold.count)", "0"])
         }
         for cell in record.blocked {
+            let up = MatrixSummary.percentiles(cell.trials.compactMap(\.relayUp))
+            rows.append(["\(cell.a): relay up, from the join", up, "≤ 220 ms"])
             let ready = MatrixSummary.percentiles(cell.trials.compactMap(\.ready))
             rows.append([
                 "\(cell.a): hub and relay up, from process start", "\(MatrixRun.outcomes(cell)); \(ready)", "≤ 600 ms",

@@ -24,7 +24,7 @@ enum Fixture {
 
     static func record(
         _ seed: UInt8, address number: Int? = nil, sequence: UInt64 = 1, key: UInt8? = nil, issued: WallTime = now,
-        keyExpires: Int64 = 86400
+        keyExpires: Int64 = 86400, relays: [Announcement.HomeRelay] = []
     ) throws -> VerifiedRecord {
         let (identity, authority) = (try identity(seed), try authority())
         var random = SystemRandomNumberGenerator()
@@ -35,7 +35,7 @@ enum Fixture {
         let announcement = try Announcement(
             identity: identity, sequence: sequence, expires: WallTime(seconds: issued.seconds + 86400),
             keys: [.init(key: key, notBefore: issued, expires: WallTime(seconds: issued.seconds + keyExpires))],
-            relays: [])
+            relays: relays)
         return try RecordVerifier(mesh: mesh, authorityKey: authority.publicKey).verify(
             Record(credential: credential.text, announcement: announcement.text), now: issued)
     }

@@ -1,13 +1,10 @@
 import Addressing
-import CLinux
 import Glibc
-import Linux
 import Membership
 import Sodium
 import TestSupport
 import Testing
 import Timing
-import Tun
 import Tunnel
 import WireGuard
 
@@ -23,27 +20,7 @@ struct PeeringTests {
     }
 
     private func withPeering(_ body: @escaping @Sendable (inout Peering, inout TunnelCore) throws -> Void) throws {
-        let now = now
-        try Thread.run(named: "warren-test") {
-            _ = try check("unshare a network namespace") { CLinux_unshare(CLinux_CLONE_NEWNET) }
-            let identity = try Fixture.identity(250)
-            let tun = try TunDevice.create("warren0")
-            let offloads = tun.enableOffloads()
-            var random = SecureRandom()
-            let key = try SecretKey(using: &random)
-            let probeKey = try key.copy()
-            var core = try TunnelCore(
-                device: Device(privateKey: key, random: random), tun: tun, offloads: offloads, mtu: 1400)
-            try core.bind(port: 0)
-            var peering = Peering(
-                identity: identity,
-                verifier: RecordVerifier(mesh: Fixture.mesh, authorityKey: try Fixture.authority().publicKey),
-                meshRanges: [Fixture.range], ownAddresses: [Fixture.address(250)], staticKey: probeKey, epoch: 1,
-                relays: [], stunServers: [], hasIPv6: true, maximumPacket: 1400,
-                events: AsyncStream<PeeringEvent>.makeStream(bufferingPolicy: .bufferingNewest(16)).continuation,
-                now: now)
-            try body(&peering, &core)
-        }
+        try Fixture.withPeering(now: now, body)
     }
 
     @Test func `a peer's old credential does not take the allowed IPs of the address's new holder`() throws {

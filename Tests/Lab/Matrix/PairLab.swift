@@ -70,11 +70,12 @@ package final class PairLab {
     /// - Parameter waitsForDirect: false to be content with any path.
     package func trial(caller: Int, waitsForDirect: Bool = true) throws -> Trial {
         var trial = Trial(outcome: .notReady, caller: networks[caller].site.letter)
-        let start = Clock.now
-        try restart()
+        let start = try restart()
         trial.note = waitLinked(since: start)
         guard trial.note == nil else { return trial }
         trial.ready = (Clock.now - start) * 1000
+        let home = status(of: pods[0])?.relays.first { $0.role == "home" }
+        (trial.transport, trial.relayUp) = (home?.transport, home?.upAfterMs)
         usleep(UInt32(settings.settling * 1e6))
         try mesh.underlay.resetTraffic()
 
@@ -119,13 +120,16 @@ package final class PairLab {
         return (first...last).count { !exchange.answered.contains($0) }
     }
 
-    /// Both sidecars anew, and no binding left anywhere.
-    package func restart() throws {
+    /// Both sidecars anew, and no binding left anywhere. Returns when the first of them was started.
+    @discardableResult
+    package func restart() throws -> Double {
         try stopSidecars()
         for network in networks { try network.forget() }
+        let start = Clock.now
         for (pod, network) in zip(pods, networks) {
             try mesh.startSidecar(pod, environment: network.sidecarEnvironment)
         }
+        return start
     }
 
     private func stopSidecars() throws {

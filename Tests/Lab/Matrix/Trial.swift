@@ -17,6 +17,9 @@ package struct Trial: Codable, Sendable {
     package var caller: String
     /// From the start of both sidecars until both had the hub, and a relay if one can be had.
     package var ready: Double?
+    /// Site A's agent and its home relay: how it is reached, and how long after the agent's join it was up, by its own clock.
+    package var transport: String?
+    package var relayUp: Double?
     /// From the caller's first packet until the peer had one, and until an answer was back.
     package var firstByte: Double?
     package var firstReply: Double?

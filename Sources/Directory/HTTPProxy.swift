@@ -30,25 +30,6 @@ package struct HTTPProxy: Equatable, Sendable {
         self.address = address
     }
 
-    /// The proxy for `host` by the usual variables: `HTTPS_PROXY` or `https_proxy`, unless `NO_PROXY` names the host, a domain
-    /// above it, or `*`. A proxy that is malformed is an error of its own, not "no proxy".
-    ///
-    /// - Throws: `.malformedProxy`.
-    package static func fromEnvironment(
-        _ environment: [String: String], for host: String
-    ) throws(RelayStreamError) -> HTTPProxy? {
-        guard let url = environment["HTTPS_PROXY"] ?? environment["https_proxy"], !url.isEmpty else { return nil }
-        let exceptions = (environment["NO_PROXY"] ?? environment["no_proxy"] ?? "").split(separator: ",")
-        for exception in exceptions {
-            let name = exception.filter { $0 != " " }.lowercased()
-            let domain = name.hasPrefix(".") ? String(name.dropFirst()) : name
-            let lowercase = host.lowercased()
-            if name == "*" || lowercase == domain || !domain.isEmpty && lowercase.hasSuffix("." + domain) { return nil }
-        }
-        guard let proxy = HTTPProxy(url: url) else { throw .malformedProxy }
-        return proxy
-    }
-
     private static func decode(_ text: Substring) -> [UInt8]? {
         var bytes: [UInt8] = []
         var rest = text.utf8[...]

@@ -1,37 +1,37 @@
-import Membership
-import NIOCore
+package import Membership
+package import NIOCore
 
 /// Asks a proxy for a connection (CONNECT, RFC 9110 9.3.6), holds everything back until it is there, and then leaves the
 /// pipeline.
-final class ProxyConnectHandler: ChannelDuplexHandler, RemovableChannelHandler {
-    typealias InboundIn = ByteBuffer
-    typealias InboundOut = ByteBuffer
-    typealias OutboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
+package final class ProxyConnectHandler: ChannelDuplexHandler, RemovableChannelHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias InboundOut = ByteBuffer
+    package typealias OutboundIn = ByteBuffer
+    package typealias OutboundOut = ByteBuffer
 
     private static let answerLimit = 8192
 
     private let proxy: HTTPProxy
     private let target: HubAddress
     /// Called with why there is no connection, before the channel is closed.
-    private let failed: (RelayStreamError) -> Void
+    private let failed: (ProxyError) -> Void
     private var answer = ByteBuffer()
     private var isDone = false
 
-    init(_ proxy: HTTPProxy, to target: HubAddress, failed: @escaping (RelayStreamError) -> Void) {
+    package init(_ proxy: HTTPProxy, to target: HubAddress, failed: @escaping (ProxyError) -> Void) {
         self.proxy = proxy
         self.target = target
         self.failed = failed
     }
 
-    func channelActive(context: ChannelHandlerContext) {
+    package func channelActive(context: ChannelHandlerContext) {
         var request = "CONNECT \(target) HTTP/1.1\r\nHost: \(target)\r\n"
         if let authorization = proxy.authorization { request += "Proxy-Authorization: \(authorization)\r\n" }
         request += "Proxy-Connection: keep-alive\r\n\r\n"
         context.writeAndFlush(wrapOutboundOut(context.channel.allocator.buffer(string: request)), promise: nil)
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var part = unwrapInboundIn(data)
         if isDone { return context.fireChannelRead(data) }
         answer.writeBuffer(&part)
@@ -42,7 +42,7 @@ final class ProxyConnectHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard let status = Self.status(answer) else { return fail(.notAProxy(proxy.address), context) }
         guard (200..<300).contains(status) else {
             return fail(
-                status == 407 ? .proxyCredentials(proxy.address) : .proxyRefused(proxy.address, status: status), context
+                status == 407 ? .credentials(proxy.address) : .refused(proxy.address, status: status), context
             )
         }
         isDone = true
@@ -53,13 +53,13 @@ final class ProxyConnectHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.pipeline.syncOperations.removeHandler(self, promise: nil)
     }
 
-    func channelInactive(context: ChannelHandlerContext) {
-        if !isDone { failed(.proxyUnreachable(proxy.address, reason: "it closed the connection")) }
+    package func channelInactive(context: ChannelHandlerContext) {
+        if !isDone { failed(.unreachable(proxy.address, reason: "it closed the connection")) }
         isDone = true
         context.fireChannelInactive()
     }
 
-    private func fail(_ error: RelayStreamError, _ context: ChannelHandlerContext) {
+    private func fail(_ error: ProxyError, _ context: ChannelHandlerContext) {
         guard !isDone else { return }
         isDone = true
         failed(error)
