@@ -194,7 +194,7 @@ let full: [Target] = [
         "Sidecar",
         [
             "Directory", "Membership", "Relay", "Traversal", "Transport", "WireGuard", "Sodium", "Addressing", "Timing",
-            "STUN", "Tunnel", nioCore,
+            "STUN", "Tunnel", "Control", nioCore,
         ]),
     tests("Control", ["Linux", "Addressing"]),
     .testTarget(

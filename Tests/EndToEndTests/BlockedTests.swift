@@ -65,7 +65,8 @@ extension EndToEnd {
                     "by TLS on both sides",
                     "40 MiB in \(seconds(page.seconds)); \(fixed(rate.megabits, 0)) Mbit/s, \(rate.retransmitted) sent again")
                 for pod in [a, b] {
-                    let memory = try #require(lab.mesh.sidecar(of: pod).residentKilobytes)
+                    let process = try lab.mesh.sidecar(of: pod)
+                    let memory = try #require(process.residentKilobytes)
                     figure("memory of \(pod.name)'s sidecar after that", "\(fixed(Double(memory) / 1024, 1)) MiB")
                 }
                 let ping = try a.startPing(address)

@@ -238,9 +238,11 @@ import Timing
                         return ""
                     } catch { return "\(error)" }
                 }
-                #expect(try await failure("127.0.0.1:1").contains("proxy 127.0.0.1:1: "))
+                let absent = try await failure("127.0.0.1:1")
+                #expect(absent.contains("proxy 127.0.0.1:1: "), "\(absent)")
                 // The hub's own port speaks TLS.
-                #expect(try await failure("127.0.0.1:\(port)").contains("proxy 127.0.0.1:\(port): "))
+                let foreign = try await failure("127.0.0.1:\(port)")
+                #expect(foreign.contains("proxy 127.0.0.1:\(port): "), "\(foreign)")
             }
         }
     }

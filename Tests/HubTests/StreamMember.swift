@@ -1,4 +1,5 @@
 import Addressing
+import Directory
 import Membership
 import NIOCore
 import RelayStream

@@ -3,6 +3,7 @@ import CLinux
 import Directory
 import Linux
 import Membership
+import NIOCore
 import Relay
 import Sodium
 import Timing

@@ -2,6 +2,7 @@ import Addressing
 import Linux
 import Synchronization
 import Testing
+import Timing
 
 @testable import Tunnel
 
