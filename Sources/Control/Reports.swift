@@ -114,7 +114,8 @@ package struct PeerReport: Codable, Sendable, Equatable {
 
     package init(
         name: String, id: String, addresses: [String], publicKey: String, path: String, transport: String,
-        endpoint: String, rttMs: Double?, directAfterMs: Double?, rxBytes: UInt64, txBytes: UInt64, handshakeAgeS: Double?
+        endpoint: String, rttMs: Double?, directAfterMs: Double?, rxBytes: UInt64, txBytes: UInt64,
+        handshakeAgeS: Double?
     ) {
         self.name = name
         self.id = id

@@ -1,6 +1,6 @@
 package import Membership
 package import NIOCore
-import NIOPosix
+package import NIOPosix
 package import NIOSSL
 import NIOTLS
 package import Sodium
@@ -91,7 +91,7 @@ package struct HubLink: Sendable {
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try configure(channel, attempt) }
             }
-            .connect(host: next.host, port: Int(next.port))
+            .connect(to: next)
             .flatMap { channel in
                 attempt.isConnected.set()
                 return attempt.negotiation(on: channel, loop)
@@ -180,6 +180,16 @@ package struct HubLink: Sendable {
         private let value = Atomic(false)
         var isSet: Bool { value.load(ordering: .acquiring) }
         func set() { value.store(true, ordering: .releasing) }
+    }
+}
+
+extension ClientBootstrap {
+    /// Connects to a name, or to an address, which needs no resolver and no thread for it.
+    package func connect(to address: HubAddress) -> EventLoopFuture<any Channel> {
+        if let target = try? SocketAddress(ipAddress: address.host, port: Int(address.port)) {
+            return connect(to: target)
+        }
+        return connect(host: address.host, port: Int(address.port))
     }
 }
 

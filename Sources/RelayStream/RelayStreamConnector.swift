@@ -69,7 +69,7 @@ package struct RelayStreamConnector: Sendable {
                 }
             }
         if let local { bootstrap = bootstrap.bind(to: local) }
-        bootstrap.connect(host: target.host, port: Int(target.port)).whenComplete { result in
+        bootstrap.connect(to: target).whenComplete { result in
             switch result {
             case .success(let channel):
                 guard attempt.select(channel) else { return }

@@ -21,7 +21,8 @@ final class AgentMembership: Sendable {
     private let sequence = Mutex(AnnouncementSequence())
 
     init(
-        token: consuming JoinToken, folder: consuming StateFolder, identity: Identity, name: String, proxies: ProxyRules,
+        token: consuming JoinToken, folder: consuming StateFolder, identity: Identity, name: String,
+        proxies: ProxyRules,
         logger: Logger
     ) {
         verifier = RecordVerifier(mesh: token.mesh, authorityKey: token.authorityKey)

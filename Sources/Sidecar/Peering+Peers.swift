@@ -81,7 +81,8 @@ extension Peering {
     /// Forgets peers that were not used for long (memory follows use) and those whose record has expired, and asks for newer
     /// records before that.
     mutating func sweep(_ core: inout TunnelCore, now: MonotonicTime, wall: WallTime) {
-        for peer in peers.values {
+        for peer in Array(peers.values) {
+            keepRelay(of: peer, now: now)
             if now.since(peer.lastUsed) > Self.unusedAfter || peer.record.isExpired(key: peer.key, at: wall) {
                 forget(peer, &core)
             } else if peer.nextRefresh <= now, peer.record.isDueForRefresh(key: peer.key, at: wall) {

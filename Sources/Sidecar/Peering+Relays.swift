@@ -9,19 +9,26 @@ import Tunnel
 
 // The relays: at which we are registered and by what transport, and which of them a peer is reached through.
 extension Peering {
-    /// How long a relay that was announced may take before it is not announced any more, while the first of them serves.
-    private static let patience = Interval.seconds(2)
-
     /// The paths to the agent of `record` through those of its home relays that are of the mesh's, in its order: those
     /// through usable relays, or all when none is. An uplink to its first is opened, or kept.
     ///
     /// The endpoints are those that the authority gave us, never those in the record: an agent must not be able to make
     /// others send to an address of its choice.
     mutating func relayPaths(for record: VerifiedRecord, now: MonotonicTime) -> [Path] {
-        let known = record.announcement.relays.compactMap { home in homes.targets.firstIndex { $0.id == home.id } }
+        let known = knownRelays(of: record)
         if let first = known.first { homes.want(first, now: now) }
         let usable = known.filter(homes.isUsable)
         return (usable.isEmpty ? known : usable).map { .relayed(relay: UInt8($0), record.id) }
+    }
+
+    private func knownRelays(of record: VerifiedRecord) -> [Int] {
+        record.announcement.relays.compactMap { home in homes.targets.firstIndex { $0.id == home.id } }
+    }
+
+    /// Keeps the uplink to the relay of a peer that is in use: it takes over at once when a direct path ends.
+    mutating func keepRelay(of peer: MeshPeer, now: MonotonicTime) {
+        guard now.since(peer.lastUsed) < .seconds(60), let first = knownRelays(of: peer.record).first else { return }
+        homes.want(first, now: now)
     }
 
     /// When the relays have something due.
@@ -84,7 +91,8 @@ extension Peering {
             switch action {
             case .sendDatagram(let bytes): core.sendRaw(bytes, to: homes.targets[relay].endpoint)
             case .sendFrame(let frame, let attempt): bridge.send(frame, relay, attempt: attempt)
-            case .open(let transport, let attempt, let hello): bridge.open(relay, attempt: attempt, by: transport, hello)
+            case .open(let transport, let attempt, let hello):
+                bridge.open(relay, attempt: attempt, by: transport, hello)
             case .close(let attempt): bridge.close(relay, attempt: attempt)
             }
         }
@@ -164,32 +172,5 @@ extension Peering {
         let isStream = homes.uplink(relay)?.active.map { $0 != .udp } ?? place.endpoints.isEmpty
         return isStream
             ? place.streams.first?.address.description ?? "" : place.endpoints.first?.description ?? ""
-    }
-
-    // MARK: Announcing
-
-    /// Other homes than those that are announced: at once when peers would be sent to the wrong one, later when only one
-    /// beside it is missing.
-    private mutating func noteHomes(_ list: [Int], now: MonotonicTime) {
-        guard !list.isEmpty, list != announced else {
-            nextAnnouncement = .never
-            return
-        }
-        let isUrgent = list.first != announced.first || !list.allSatisfy(announced.contains)
-        nextAnnouncement = isUrgent ? now : now + Self.patience
-    }
-
-    /// While there is no home the last ones stay announced: they are where we will be again.
-    private mutating func announceHomes() {
-        guard !homes.homes.isEmpty, homes.homes != announced else { return }
-        announced = homes.homes
-        events.yield(.rehomed)
-    }
-
-    /// The home relays as others are told.
-    var announcedRelays: [Announcement.HomeRelay] {
-        announced.prefix(Announcement.relayLimit).map { index in
-            Announcement.HomeRelay(id: homes.targets[index].id, endpoint: homes.targets[index].endpoint)
-        }
     }
 }

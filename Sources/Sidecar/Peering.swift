@@ -89,7 +89,8 @@ struct Peering: ~Copyable {
     init(
         identity: Identity, verifier: RecordVerifier, meshRanges: [IPPrefix], ownAddresses: [IPAddress],
         staticKey: consuming SecretKey, epoch: UInt32, relays: [MeshInfo.Relay], homes: RelayHomes,
-        bridge: StreamBridge, stunServers: [Endpoint], hasIPv6: Bool, maximumPacket: Int, events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
+        bridge: StreamBridge, stunServers: [Endpoint], hasIPv6: Bool, maximumPacket: Int,
+        events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
     ) {
         self.identity = identity
         self.verifier = verifier

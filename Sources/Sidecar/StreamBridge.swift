@@ -77,7 +77,8 @@ final class StreamBridge: Sendable {
         var rest = message
         var hasData = false
         while rest.readableBytes > 0 {
-            guard let length = rest.readInteger(as: UInt16.self), length > 0, let frame = rest.readSlice(length: Int(length))
+            guard let length = rest.readInteger(as: UInt16.self), length > 0,
+                let frame = rest.readSlice(length: Int(length))
             else { return fail(key) }
             if frame.getInteger(at: frame.readerIndex, as: UInt8.self) == FrameType.data.rawValue {
                 hasData = true
@@ -118,7 +119,8 @@ final class StreamBridge: Sendable {
             let attempt = attempts.withLock { $0.indices.contains(Int(relay)) ? $0[Int(relay)] : nil }
             guard let attempt,
                 all?.send(
-                    ByteBuffer(bytes: message), on: .init(relay: Int(relay), attempt: attempt), isControl: false) == true
+                    ByteBuffer(bytes: message), on: .init(relay: Int(relay), attempt: attempt), isControl: false)
+                    == true
             else { return _ = unsent.add(1, ordering: .relaxed) }
         }
     }

@@ -23,7 +23,8 @@ import Testing
             endpoint: "[2001:db8::1]:7", rttMs: 0.17, directAfterMs: 1e-7, rxBytes: 0, txBytes: .max, handshakeAgeS: 100
         ),
         PeerReport(
-            name: "", id: "", addresses: [], publicKey: "", path: "none", transport: "", endpoint: "", rttMs: nil, directAfterMs: nil,
+            name: "", id: "", addresses: [], publicKey: "", path: "none", transport: "", endpoint: "", rttMs: nil,
+            directAfterMs: nil,
             rxBytes: 1, txBytes: 2, handshakeAgeS: 1e20),
     ]
     private static var netcheck: NetcheckReport {

@@ -15,6 +15,7 @@ extension EndToEnd {
         @Test(.timeLimit(.minutes(3)))
         func `agents without UDP are reached by streams, which their peers and their status name`() throws {
             try withPairLab { lab in
+                var memory: [String: Int] = [:]
                 for (a, b, here, there) in Self.pairs {
                     try lab.install(.named(a), .named(b))
                     for caller in 0...1 {
@@ -27,8 +28,15 @@ extension EndToEnd {
                         #expect(peer.path == "relay" && peer.transport == transport, "\(a) and \(b): \(peer)")
                         let relays = try #require(lab.status(of: lab.pods[index])).relays
                         #expect(relays.map(\.transport) == [transport], "\(a) and \(b): \(relays)")
+                        let process = try lab.mesh.sidecar(of: lab.pods[index])
+                        let size = try #require(process.residentKilobytes)
+                        memory[transport] = max(memory[transport] ?? 0, size)
                     }
                 }
+                let sizes = memory.sorted { $0.key < $1.key }.map {
+                    "\($0.key) \(fixed(Double($0.value) / 1024, 1)) MiB"
+                }
+                figure("memory of a sidecar whose relay is reached by", sizes.joined(separator: ", "))
             }
         }
 
@@ -63,7 +71,8 @@ extension EndToEnd {
                 #expect(rate.megabits > 100, "\(rate)")
                 figure(
                     "by TLS on both sides",
-                    "40 MiB in \(seconds(page.seconds)); \(fixed(rate.megabits, 0)) Mbit/s, \(rate.retransmitted) sent again")
+                    "40 MiB in \(seconds(page.seconds)); \(fixed(rate.megabits, 0)) Mbit/s, \(rate.retransmitted) sent again"
+                )
                 for pod in [a, b] {
                     let process = try lab.mesh.sidecar(of: pod)
                     let memory = try #require(process.residentKilobytes)

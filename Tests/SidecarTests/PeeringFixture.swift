@@ -21,6 +21,8 @@ extension Fixture {
         relays: [MeshInfo.Relay] = [], now: MonotonicTime,
         _ body: @escaping @Sendable (inout Peering, inout TunnelCore) throws -> Void
     ) throws {
+        // Its threads must be there before this one leaves for another namespace, which they would inherit.
+        let loop = HubLink.group.next()
         try Thread.run(named: "warren-test") {
             _ = try check("unshare a network namespace") { CLinux_unshare(CLinux_CLONE_NEWNET) }
             let identity = try identity(250)
@@ -30,7 +32,7 @@ extension Fixture {
             let key = try SecretKey(using: &random)
             let probeKey = try key.copy()
             let uplinks = RelayUplinks(relays, ProxyRules())
-            let bridge = try StreamBridge(uplinks.connectors, on: HubLink.group.next())
+            let bridge = try StreamBridge(uplinks.connectors, on: loop)
             var core = try TunnelCore(
                 device: Device(privateKey: key, random: random), tun: tun, offloads: offloads, mtu: 1400,
                 streams: bridge.gate)

@@ -4,6 +4,8 @@ package enum Failure: String, CaseIterable, Codable, Sendable {
     case directKilled = "direct-killed"
     /// The relay that the pair talks by is killed; another one serves the mesh.
     case relayKilled = "relay-killed"
+    /// The same for a pair without UDP, which talks by streams.
+    case streamRelayKilled = "stream-relay-killed"
     /// The relay is killed while the pair talks direct.
     case relayKilledWhileDirect = "relay-killed-while-direct"
     /// A site's router forgets every binding, and gives other ports from then on.
@@ -15,6 +17,7 @@ package enum Failure: String, CaseIterable, Codable, Sendable {
         switch self {
         case .directKilled: "direct path killed"
         case .relayKilled: "relay in use killed"
+        case .streamRelayKilled: "relay in use killed, no UDP"
         case .relayKilledWhileDirect: "relay killed, path direct"
         case .routerRebooted: "NAT rebooted, new ports"
         case .roamed: "roamed to another network"
@@ -25,7 +28,7 @@ package enum Failure: String, CaseIterable, Codable, Sendable {
     package var bar: Double {
         switch self {
         case .directKilled: 1500
-        case .relayKilled: 2250
+        case .relayKilled, .streamRelayKilled: 2250
         case .relayKilledWhileDirect: 200
         case .routerRebooted, .roamed: 3000
         }

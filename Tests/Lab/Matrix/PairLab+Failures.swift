@@ -5,9 +5,13 @@ extension PairLab {
     /// How long a stream is watched after a failure, at least and at most, in seconds.
     private static let watch = (least: 3.0, most: 15.0)
 
+    private static let classes: [Failure: String] = [
+        .routerRebooted: "rewritten", .streamRelayKilled: "udp-blocked",
+    ]
+
     /// Brings one failure about while a TCP stream is open, between sidecars that have just started.
     package func bringAbout(_ failure: Failure, repetition: Int) throws -> FailureTrial {
-        let kind = try NATClass.named(failure == .routerRebooted ? "rewritten" : "port-restricted")
+        let kind = try NATClass.named(Self.classes[failure] ?? "port-restricted")
         try install(kind, kind)
         if failure == .relayKilled { try mesh.underlay.separateSites() }
         defer { try? repair(failure) }
@@ -18,7 +22,7 @@ extension PairLab {
         let (a, b) = (pods[0], pods[1])
         let (address, peerAddress) = (try mesh.virtualIPv6(of: a), try mesh.virtualIPv6(of: b))
         let stream = try InnerStream(from: a, address, to: b, peerAddress)
-        let wanted = failure == .relayKilled ? "relay" : "direct"
+        let wanted = [.relayKilled, .streamRelayKilled].contains(failure) ? "relay" : "direct"
         let deadline = Clock.now + 8
         // A relayed pair talks for a moment too, so that the failure does not hit a handshake.
         let least = Clock.now + 1
@@ -43,6 +47,7 @@ extension PairLab {
         switch failure {
         case .directKilled: try mesh.underlay.separateSites()
         case .relayKilled, .relayKilledWhileDirect: try killRelayInUse()
+        case .streamRelayKilled: try killHomeRelay()
         case .routerRebooted: try networks[repetition % 2].reboot(seed: 2 + repetition)
         case .roamed: try roam()
         }
@@ -54,7 +59,7 @@ extension PairLab {
         case .relayKilled:
             try mesh.underlay.joinSites()
             try mesh.startRelays()
-        case .relayKilledWhileDirect: try mesh.startRelays()
+        case .relayKilledWhileDirect, .streamRelayKilled: try mesh.startRelays()
         case .routerRebooted: break
         case .roamed: try returnHome()
         }
@@ -64,6 +69,15 @@ extension PairLab {
     private func killRelayInUse() throws {
         let counts = [try mesh.underlay.count(of: .relay0), try mesh.underlay.count(of: .relay1)]
         try mesh.killRelay(counts[0] >= counts[1] ? 0 : 1)
+    }
+
+    /// The relay that the first pod says is its home.
+    private func killHomeRelay() throws {
+        let home = status(of: pods[0])?.relays.first { $0.role == "home" }
+        guard let home, let index = Plan.relays.firstIndex(where: { home.address.hasPrefix("\($0):") }) else {
+            throw LabError.unexpected("home relay \(String(describing: home))")
+        }
+        try mesh.killRelay(index)
     }
 
     /// The first pod's network is another from one moment to the next: one interface goes as another gets the route.

@@ -23,6 +23,8 @@ enum ProxyPrograms {
                 target.shutdown(socket.SHUT_WR)
             except OSError: pass
         def join(one, other):
+            # As real proxies do: what is small goes on at once.
+            for side in (one, other): side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             back = threading.Thread(target=copy, args=(other, one), daemon=True)
             back.start()
             copy(one, other)
