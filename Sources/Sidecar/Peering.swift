@@ -211,7 +211,7 @@ extension Peering: TunnelPolicy {
 
     private mutating func perform(_ action: Engine.Action, _ core: inout TunnelCore, now: MonotonicTime) {
         switch action {
-        case .send(let bytes, let route, let options): send(bytes, route, hops: options.hops, &core)
+        case .send(let bytes, let route, let options): send(bytes, route, options, &core)
         case .sendRelayed(let bytes, let path): core.send(bytes, on: path)
         case .signal(let bytes, let id): events.yield(.signal(to: id, bytes))
         case .setPath(let id, let path):
@@ -234,14 +234,17 @@ extension Peering: TunnelPolicy {
         }
     }
 
-    private func send(_ bytes: [UInt8], _ route: Route, hops: UInt8?, _ core: inout TunnelCore) {
+    private func send(
+        _ bytes: [UInt8], _ route: Route, _ options: Engine.SendOptions, _ core: inout TunnelCore
+    ) {
         let index = route.socket.isHome ? UInt8(route.socket.number) : probing?.index(of: route.socket)
-        if let index, let hops {
-            core.send(bytes, to: route.remote, socket: index, hops: hops)
+        if let index, options != Engine.SendOptions() {
+            core.send(
+                bytes, to: route.remote, socket: index, hops: options.hops, dontFragment: options.dontFragment)
         } else if let index {
             core.sendRaw(bytes, to: route.remote, socket: index)
         } else {
-            probing?.send(bytes, from: route.socket, to: route.remote, hops: hops)
+            probing?.send(bytes, from: route.socket, to: route.remote, hops: options.hops)
         }
     }
 

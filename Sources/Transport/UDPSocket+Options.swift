@@ -19,9 +19,10 @@ extension UDPSocket {
     /// False when the kernel refused.
     @discardableResult
     package borrowing func setPathMTUDiscovery(_ mode: PathMTUDiscovery) -> Bool {
-        family == .ipv6
-            ? setOption(raw, Int32(IPPROTO_IPV6), IPV6_MTU_DISCOVER, mode.rawValue)
-            : setOption(raw, Int32(IPPROTO_IP), IP_MTU_DISCOVER, mode.rawValue)
+        guard family == .ipv6 else { return setOption(raw, Int32(IPPROTO_IP), IP_MTU_DISCOVER, mode.rawValue) }
+        // Routers fragment no IPv6, but the sender does what is larger than its own link, unless forbidden.
+        return setOption(raw, Int32(IPPROTO_IPV6), IPV6_MTU_DISCOVER, mode.rawValue)
+            && setOption(raw, Int32(IPPROTO_IPV6), IPV6_DONTFRAG, mode == .probe ? 1 : 0)
     }
 
     /// Lets one receive take many datagrams of one source (UDP_GRO). False before Linux 5.12, where it can't be read back.

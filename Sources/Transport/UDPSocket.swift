@@ -104,6 +104,18 @@ package struct UDPSocket: ~Copyable, Sendable {
         return unsafe send(span.bytes, to: endpoint, ttl: ttl)
     }
 
+    /// Sends one datagram that is fragmented neither here nor on the way: what is larger than the path is lost, and EMSGSIZE
+    /// says so where the first link is already too small. What the kernel has heard of the path is ignored.
+    ///
+    /// IPv4's don't-fragment bit can't be asked for with one datagram, so it is the socket's for the time of this send. What other
+    /// threads send meanwhile has it as well.
+    @discardableResult
+    package borrowing func sendUnfragmented(_ datagram: [UInt8], to endpoint: Endpoint, ttl: UInt8? = nil) -> Errno? {
+        guard setPathMTUDiscovery(.probe) else { return .invalidArgument }
+        defer { setPathMTUDiscovery(.never) }
+        return send(datagram, to: endpoint, ttl: ttl)
+    }
+
     /// Receives one datagram, for sockets that are not in a receive loop: its length and source; nil when there is none.
     /// A longer datagram is cut at the end of `buffer`. Don't mix with `enableReceiveOffload`.
     package borrowing func receive(into buffer: UnsafeMutableRawBufferPointer) -> (length: Int, source: Endpoint)? {

@@ -102,10 +102,16 @@ package struct TunnelCore: ~Copyable {
         if index >= 2, Int(index) < sockets.count { replace([(Int(index), nil)]) }
     }
 
-    /// Sends one datagram at once that dies after so many routers.
-    package func send(_ bytes: [UInt8], to endpoint: Endpoint, socket index: UInt8, hops: UInt8) {
+    /// Sends one datagram at once that dies after so many routers, or at the first link that it does not fit.
+    package func send(
+        _ bytes: [UInt8], to endpoint: Endpoint, socket index: UInt8, hops: UInt8? = nil, dontFragment: Bool = false
+    ) {
         guard Int(index) < sockets.count, let socket = sockets[Int(index)] else { return }
-        if socket.socket.send(bytes, to: endpoint, ttl: hops) != nil { TunnelCounters.add(io.counters.unsent) }
+        let error =
+            dontFragment
+            ? socket.socket.sendUnfragmented(bytes, to: endpoint, ttl: hops)
+            : socket.socket.send(bytes, to: endpoint, ttl: hops)
+        if error != nil { TunnelCounters.add(io.counters.unsent) }
     }
 
     /// Takes UDP_GRO and the mark; whether the kernel granted the first.

@@ -51,5 +51,34 @@ extension EndToEnd {
                 figure("direct path broken", "data by the relay after \(fixed(back - start, 2)) s")
             }
         }
+
+        @Test func `a path that carries less than the pod's interface is measured, and the pod is told`() throws {
+            try withPair { mesh, a, b in
+                // Between both sites datagrams of 1,380 bytes, and larger ones in fragments if their sender lets them be.
+                let wan = mesh.underlay.wan
+                try wan.run("ip", "link", "set", Plan.siteB.router, "mtu", "1380")
+                let address = try mesh.virtualIPv6(of: b)
+                try mesh.waitDirect(a, to: address)
+                let ping = try a.startPing(address)
+                defer { ping.stop() }
+                // 1,320 bytes would fit: of the sizes that paths are likely to carry the one below.
+                let limit = try waitUntil("a limit of 1280", timeout: 15) { () -> Int? in
+                    let report = try a.result(of: [
+                        "ping", "-6", "-M", "do", "-c", "1", "-W", "1", "-s", "1300", address,
+                    ])
+                    let text = report.standardOutput + report.standardError
+                    return text.contains("mtu=1280") || text.contains("mtu: 1280") || text.contains("mtu = 1280")
+                        ? 1280 : nil
+                }
+                #expect(limit.value == 1280)
+                let fragments = try Capture(in: wan, link: Plan.siteB.router, filter: ["ip[6:2] & 0x3fff != 0"])
+                let page = try Traffic.http(from: a, to: b, host: "[\(address)]", listen: address, bytes: 2 << 20)
+                #expect(try fragments.stop().isEmpty)
+                #expect(try mesh.peer(of: a, at: address)?.path == "direct")
+                figure(
+                    "path of 1,380 bytes",
+                    "measured after \(seconds(limit.seconds)), 2 MiB by HTTP in \(seconds(page.seconds)), no fragments")
+            }
+        }
     }
 }

@@ -90,6 +90,51 @@ import Transport
         #expect(mode() == 0)
         #expect(socket.setPathMTUDiscovery(.probe) == true)
         #expect(mode() == 3)
+        #expect(socket.setPathMTUDiscovery(.never) == true)
+        #expect(mode() == 0)
+    }
+
+    @Test(arguments: [AddressFamily.ipv4, .ipv6])
+    func `a datagram that must stay whole is refused where the link is too small, others are fragmented`(
+        family: AddressFamily
+    ) throws {
+        try inIsolatedNetwork("mtu 1400") {
+            let address: IPAddress = family == .ipv6 ? .v6(.loopback) : .v4(IPv4Address(127, 0, 0, 1))
+            let receiver = try UDPSocket(family, address: address)
+            let sender = try UDPSocket(family)
+            let target = Endpoint(address, port: receiver.port)
+            var buffer = [UInt8](repeating: 0, count: 4000)
+            func arrives() -> Int? {
+                waitReadable(receiver.raw, milliseconds: 200)
+                return unsafe buffer.withUnsafeMutableBytes { unsafe receiver.receive(into: $0)?.length }
+            }
+            for size in [100, 1300, 2000] {
+                let fits = size < 1400
+                #expect(sender.sendUnfragmented(pattern(1, size), to: target) == (fits ? nil : Errno(EMSGSIZE)))
+                #expect(arrives() == (fits ? size : nil))
+                #expect(sender.send(pattern(1, size), to: target) == nil)
+                #expect(arrives() == size)
+            }
+        }
+    }
+
+    @Test func `the don't-fragment bit is on what must stay whole, and on nothing else`() throws {
+        try inIsolatedNetwork("mtu 1500") {
+            // Sees each datagram with its IP header.
+            let raw = FileDescriptor(owning: socket(AF_INET, Int32(SOCK_RAW.rawValue), Int32(IPPROTO_UDP)))
+            let sender = try UDPSocket(.ipv4)
+            let target = Endpoint(.v4(IPv4Address(127, 0, 0, 1)), port: 9)
+            var bits: [UInt8] = []
+            for isWhole in [false, true, false] {
+                if isWhole { sender.sendUnfragmented([1], to: target) } else { sender.send([1], to: target) }
+                waitReadable(raw.raw, milliseconds: 500)
+                var header = [UInt8](repeating: 0, count: 64)
+                let count = unsafe recv(raw.raw, &header, header.count, 0)
+                try #require(count == 29)
+                bits.append(header[6] >> 6 & 1)
+            }
+            #expect(bits == [0, 1, 0])
+        }
     }
 
     @Test func `receive offload can be switched on and off`() throws {
