@@ -131,10 +131,17 @@ extension Device {
         allowedIPs.insert(prefix, for: Int(id.index))
     }
 
-    /// Sets where the peer's packets go; nil when that is not known. Packets that wait go with the next handshake.
+    /// Sets where the peer's packets go; nil when that is not known. Packets that wait go with the next handshake. An
+    /// initiation that has no answer yet goes by the new path as well, unchanged: who has had it takes it for a replay.
     package mutating func setPath(_ id: PeerID, _ path: Path?) {
         guard let pointer = unsafe peers.pointer(id) else { return }
+        let isMove = unsafe path != nil && pointer.pointee.path != nil && path != pointer.pointee.path
         unsafe pointer.pointee.path = path
+        if isMove, unsafe pointer.pointee.timers.isAttempting,
+            let message = unsafe pointer.pointee.initiation?.message
+        {
+            unsafe emit(message, .initiation, to: &pointer.pointee, on: path)
+        }
         unsafe publish(&pointer.pointee)
     }
 

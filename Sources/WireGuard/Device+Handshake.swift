@@ -49,6 +49,7 @@ extension Device {
         if !peer.timers.isAttempting { events.append(.handshakeStarted(peer.id)) }
         peer.link.noteSent(peer.path == nil ? 0 : message.count, carriesData: false, now)
         peer.timers.handshakeInitiated(now, jitter: jitter())
+        peer.initiation?.message = message
         emit(message, .initiation, to: &peer, on: peer.path)
     }
 

@@ -77,6 +77,8 @@ struct Peer: ~Copyable {
 struct PendingInitiation: ~Copyable {
     let index: UInt32
     let state: HandshakeState.Initiator
+    /// As it was sent.
+    var message: [UInt8] = []
 }
 
 /// Packets that wait for a session, at most 128: then the oldest goes.

@@ -55,6 +55,27 @@ import WireGuard
         #expect(pair.a.drops.total == 4)
     }
 
+    @Test func `an initiation that went by a path which is given up goes by the new one as well`() throws {
+        let pair = try Pair()
+        let (id, moved) = (try pair.a.peer(pair.b), direct("192.0.2.9:9"))
+        pair.a.send(try pair.toB())
+        let lost = pair.a.outputs()
+        pair.clock.advance(.milliseconds(600))
+        pair.a.device.setPath(id, moved)
+        let again = pair.a.outputs()
+        #expect(again.map(\.path) == [moved] && again.map(\.bytes) == lost.map(\.bytes))
+        // Nothing else has changed, and it is answered once, wherever it comes in.
+        pair.a.device.setPath(id, moved)
+        pair.a.device.setPath(id, nil)
+        pair.a.device.setPath(id, pair.b.path)
+        #expect(pair.a.outputs().isEmpty)
+        for output in again + lost { pair.b.receive(output.bytes, from: pair.a.path) }
+        #expect(pair.settle().count == 1)
+        pair.a.device.setPath(id, moved)
+        #expect(pair.a.outputs().isEmpty)
+        #expect(try pair.flows())
+    }
+
     @Test func `a buffer that is too small gets nothing`() throws {
         let pair = try Pair()
         try pair.connect()
