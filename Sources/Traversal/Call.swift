@@ -15,8 +15,6 @@ package struct Call: Equatable, Sendable {
         package static let wantsAnswer = Flags(rawValue: 1)
         /// The sender has a direct path that works.
         package static let isDirect = Flags(rawValue: 2)
-        /// What was opened is for measuring, not for data.
-        package static let isMeasurement = Flags(rawValue: 4)
         /// The one before was not answered.
         package static let isRepeated = Flags(rawValue: 8)
         /// An opened range is there.

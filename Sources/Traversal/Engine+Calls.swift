@@ -17,6 +17,7 @@ extension Engine {
         let candidates = composedCandidates()
         guard candidates != localCandidates else { return }
         localCandidates = candidates
+        if let address = reflexiveAddress { lifetimes.enter(address) }
         for peer in peers.values where peer.isActive(now) { restartSearch(peer, now: now) }
     }
 
@@ -47,7 +48,7 @@ extension Engine {
         if !peer.needsDirect { call.flags.insert(.isDirect) }
         call.relayMilliseconds = relayTrip.map { UInt16(clamping: $0.nanoseconds / 1_000_000) } ?? 0
         call.behavior = behavior
-        call.bindingSeconds = lifetime.known
+        call.bindingSeconds = bindingSeconds
         call.extraSockets = UInt16(clamping: ledger.limit)
         call.nextPort = nextPort
         call.opened = opened
@@ -71,7 +72,7 @@ extension Engine {
             sendCall(peer, [], everywhere: call.flags.contains(.isRepeated))
         }
         if peer.needsDirect { settleSearch(peer, wasAsked: answers, now: now) }
-        if let opened = call.opened { answer(opened, call.flags, from: peer, now: now) }
+        if let opened = call.opened { answer(opened, from: peer, now: now) }
         if peer.needsDirect || !call.flags.contains(.isDirect) {
             beginPunch(peer, answering: answers, now: now)
         }

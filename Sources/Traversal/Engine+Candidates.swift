@@ -13,6 +13,9 @@ extension Engine {
         discovery.samples.samples.first { $0.socket == .homeIPv4 }?.mapped.address
     }
 
+    /// Whether our NAT has several addresses.
+    var isPooled: Bool { discovery.samples.isPooled(.homeIPv4, hosts: Set(hostCandidates.map(\.endpoint))) }
+
     /// What works across NATs comes first: the list is cut at eight.
     func composedCandidates() -> [Candidate] {
         let hosts = Set(hostCandidates.map(\.endpoint))
@@ -25,7 +28,12 @@ extension Engine {
         if discovery.isSeenTwice, seen.isEmpty, let other = discovery.seen { seen.append(other.mapped) }
         let mapped = hostCandidates.filter { $0.kind == .nodeMapped || $0.kind == .portMapped }
         let rest = hostCandidates.filter { $0.kind != .nodeMapped && $0.kind != .portMapped }
-        let reflexive = seen.prefix(4).map { Candidate(.serverReflexive, $0) }
+        if isPooled {
+            seen += AddressPool.neighbours(
+                of: seen.filter { !$0.address.isIPv6 },
+                limit: Call.maximumCandidates - mapped.count - min(rest.count, 2) - seen.count)
+        }
+        let reflexive = seen.prefix(isPooled ? Call.maximumCandidates : 4).map { Candidate(.serverReflexive, $0) }
         return Array((mapped + reflexive + rest).prefix(Call.maximumCandidates))
     }
 

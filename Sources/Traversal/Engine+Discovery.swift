@@ -175,8 +175,13 @@ extension Engine {
         discovery.confirmed = now
         let known = discovery.samples.samples.filter { $0.socket == .homeIPv4 }.map(\.mapped)
         let isKnown =
-            behavior.hasManyMappings
-            ? known.contains { $0.address == answer.mapped.address } : known.contains(answer.mapped)
+            if behavior.hasManyMappings {
+                known.contains { $0.address == answer.mapped.address }
+            } else if isPooled {
+                known.contains { $0.port == answer.mapped.port }
+            } else {
+                known.contains(answer.mapped)
+            }
         if !isKnown { networkChanged(now: now) }
     }
 

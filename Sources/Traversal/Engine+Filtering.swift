@@ -16,7 +16,9 @@ extension Engine {
             // The other test may still be answered; if not, its failure says this.
             if !requests.contains(.filtering(.otherAddress)) { setFiltering(.addressDependent, now: now) }
             discovery.isFilteringByAddress = true
-        case .remapping: remappingTested(answer.mapped != discovery.filteringMapped, now: now)
+        case .remapping:
+            // Of a NAT with several addresses the port alone tells.
+            remappingTested(answer.mapped.port != discovery.filteringMapped?.port, now: now)
         }
     }
 

@@ -1,13 +1,19 @@
 import Addressing
 import Timing
 
-// Keepalives: one way, from the side whose NAT forgets sooner, as rarely as that allows; nothing for a peer that is not used.
+// Keepalives: one way, both ends in turn, as rarely as their NATs allow; nothing for a peer that is not used.
+//
+// A keepalive that comes in after a silence shows that our NAT has kept the binding for so long. So what keeps the path open
+// measures as well: who wants to know whether more would do asks the peer for a longer silence. While that is longer than
+// is known to be safe the path is dormant: data goes by the relay, and the path is asked at once.
 extension Engine {
     /// How long our NAT keeps a binding, in seconds, as far as it was measured; 0 when it was not.
-    package var bindingSeconds: UInt16 { lifetime.known }
+    package var bindingSeconds: UInt16 { lifetimes[PeerState.Remote.worstTier].known }
 
     mutating func startKeeping(_ peer: PeerState, now: MonotonicTime) {
-        peer.keeping.unanswered = 0
+        peer.keeping = Keeping()
+        peer.keeping.isOurTurn = localID < peer.id
+        if peer.direct?.tier == PeerState.Remote.worstTier { peer.keeping.peerKnown = peer.bindingSeconds }
         scheduleKeeping(peer, now: now)
     }
 
@@ -15,165 +21,178 @@ extension Engine {
     mutating func learnBinding(_ seconds: UInt16, of peer: PeerState, now: MonotonicTime) {
         guard seconds != peer.bindingSeconds else { return }
         peer.bindingSeconds = seconds
-        if peer.direct != nil { scheduleKeeping(peer, now: now) }
+        guard peer.direct?.tier == PeerState.Remote.worstTier else { return }
+        peer.keeping.peerKnown = seconds
+        scheduleKeeping(peer, now: now)
     }
 
-    /// Whether we are the side that sends.
-    private func keeps(_ peer: PeerState) -> Bool {
-        let (local, remote) = (effective(lifetime.known), effective(peer.bindingSeconds))
-        return peer.keeping.sendsAnyway || (local, localID) < (remote, peer.id)
+    /// For which silence the path is known to be safe.
+    private func safeSeconds(_ peer: PeerState, _ direct: PeerState.Direct) -> UInt16 {
+        let own = BindingLifetime.effective(lifetimes[direct.tier].known)
+        // No peer makes us send more often than the shortest step needs.
+        return max(min(own, BindingLifetime.effective(peer.keeping.peerKnown)), BindingLifetime.steps[0])
     }
 
-    private func effective(_ seconds: UInt16) -> UInt16 { seconds == 0 ? BindingLifetime.assumed : seconds }
-
-    private func spacing(with peer: PeerState) -> Interval {
-        BindingLifetime.spacing(min(effective(lifetime.known), effective(peer.bindingSeconds)))
+    /// After which silence something is due.
+    private func patience(_ peer: PeerState, _ direct: PeerState.Direct) -> Interval {
+        let safe = safeSeconds(peer, direct)
+        let seconds = min(peer.keeping.isOurTurn ? peer.keeping.peerWants : peer.keeping.wanted, 600)
+        let silence = seconds > 0 ? .seconds(UInt64(seconds)) : BindingLifetime.spacing(safe)
+        return peer.keeping.isOurTurn ? silence : silence + BindingLifetime.slack(safe)
     }
 
-    private mutating func scheduleKeeping(_ peer: PeerState, now: MonotonicTime) {
-        guard let direct = peer.direct else { return }
-        var due: MonotonicTime
-        if peer.keeping.unanswered > 0 {
-            due = now + .seconds(1)
-        } else if keeps(peer) {
-            due = direct.lastTraffic + spacing(with: peer)
-        } else {
-            // One may be lost.
-            due = direct.heard + spacing(with: peer) * 2 + .seconds(10)
-        }
-        due = min(due, peer.keeping.stageEnd)
-        if let reminder = peer.keeping.reminder { due = min(due, reminder.at) }
-        if mayMeasure(peer, now: now) { due = min(due, max(now, quietAt(peer))) }
-        peer.keeping.next = due
+    /// Nil where there is no relay that data could go by instead.
+    private func dormantAt(_ peer: PeerState, _ direct: PeerState.Direct) -> MonotonicTime? {
+        guard !peer.keeping.isDormant, peer.relay != nil else { return nil }
+        return direct.lastTraffic + .seconds(UInt64(safeSeconds(peer, direct)) + 1)
+    }
+
+    mutating func scheduleKeeping(_ peer: PeerState, now: MonotonicTime) {
+        peer.keeping.next = .never
+        guard let direct = peer.direct, peer.degradedSince == nil else { return }
+        let due =
+            peer.keeping.question == nil ? direct.lastTraffic + patience(peer, direct) : peer.keeping.askAgainAt
+        peer.keeping.next = min(due, peer.keeping.confirmAt, peer.keeping.openerAt, dormantAt(peer, direct) ?? .never)
         touch(peer)
     }
 
     mutating func keep(_ peer: PeerState, now: MonotonicTime) {
         peer.keeping.next = .never
-        if let reminder = peer.keeping.reminder, reminder.at <= now {
-            peer.keeping.reminder = nil
-            send(peer.seal.seal(.keepalive(transaction: reminder.transaction)), .direct(reminder.route))
-        }
-        if peer.keeping.stageEnd <= now { measurementEnded(peer, now: now) }
-        guard let direct = peer.direct, peer.degradedSince == nil else {
-            if let reminder = peer.keeping.reminder { peer.keeping.next = reminder.at }
-            return
-        }
+        guard let direct = peer.direct, peer.degradedSince == nil else { return }
         if now.since(max(peer.lastSent, peer.lastHeard)) >= Limits.keepsIdlePathFor { return dropDirect(peer) }
-        if mayMeasure(peer, now: now), quietAt(peer) <= now { beginMeasurement(peer, now: now) }
-        let spacing = spacing(with: peer)
-        if keeps(peer) {
-            if direct.lastTraffic + spacing <= now {
-                send(peer.seal.seal(.keepalive(transaction: 0)), .direct(direct.route))
-                peer.direct?.lastTraffic = now
+        if let time = dormantAt(peer, direct), time <= now {
+            peer.keeping.isDormant = true
+            publish(peer)
+        }
+        if let question = peer.keeping.question {
+            if peer.keeping.askAgainAt <= now { ask(peer, question, now: now) }
+        } else if direct.lastTraffic + patience(peer, direct) <= now {
+            if peer.keeping.isOurTurn {
+                let measures = peer.keeping.peerWants > 0
+                if measures, peer.behavior.remapsAfterUnsolicited != false {
+                    peer.keeping.openerAt = now + Keeping.openerAfter
+                }
+                sendKeepalive(peer, measures ? .asks : .plain, on: direct.route, now: now)
+            } else if peer.keeping.wanted > 0 {
+                lapsed(peer, peer.keeping.wanted, now: now)
+            } else {
+                ask(peer, .missing, now: now)
             }
-        } else if direct.heard + spacing * 2 + .seconds(10) <= now {
-            missKeepalive(peer, direct, now: now)
+        } else if peer.keeping.confirmAt <= now {
+            sendKeepalive(peer, .plain, on: direct.route, now: now)
+        }
+        if peer.keeping.confirmAt <= now { peer.keeping.confirmAt = .never }
+        if peer.keeping.openerAt <= now {
+            peer.keeping.openerAt = .never
+            let opener = peer.seal.seal(.ping(transaction: random.next()))
+            send(opener, .direct(direct.route), SendOptions(hops: Limits.openerHops))
         }
         scheduleKeeping(peer, now: now)
     }
 
-    /// The peer's keepalives do not come: asks, and in the end looks for a path anew.
-    private mutating func missKeepalive(_ peer: PeerState, _ direct: PeerState.Direct, now: MonotonicTime) {
-        guard peer.keeping.unanswered < 3 else {
-            peer.keeping.unanswered = 0
-            peer.keeping.sendsAnyway = true
+    private mutating func sendKeepalive(
+        _ peer: PeerState, _ kind: Keepalive.Kind, on route: Route, now: MonotonicTime
+    ) {
+        guard let tier = peer.direct?.tier else { return }
+        let wanted = measures(peer) && peer.keeping.question == nil ? lifetimes.claim(tier, by: peer.id, now: now) : 0
+        let keepalive = Keepalive(kind, known: lifetimes[tier].known, wanted: wanted)
+        send(peer.seal.seal(.keepalive(keepalive)), .direct(route))
+        peer.keeping.wanted = wanted
+        peer.keeping.isOurTurn = kind == .answers
+        if kind != .answers { peer.keeping.peerWants = 0 }
+        peer.direct?.lastTraffic = now
+    }
+
+    /// Whether a binding of this path that does not last does no more harm than a new one would: where a NAT gives each
+    /// destination another port, the path would be gone.
+    private func measures(_ peer: PeerState) -> Bool {
+        guard let direct = peer.direct, direct.route.socket.isHome else { return false }
+        // More than the peer's NAT keeps would not be used.
+        let (own, other) = (BindingLifetime.effective(lifetimes[direct.tier].known), peer.keeping.peerKnown)
+        guard other == 0 || own <= other else { return false }
+        return direct.tier < PeerState.Remote.worstTier || behavior.hasOneMapping && peer.behavior.hasOneMapping
+    }
+
+    // MARK: Asking
+
+    /// Nothing came, or there is data and nobody knows: asks, again after a while, and in the end looks for a path anew.
+    private mutating func ask(_ peer: PeerState, _ question: Keeping.Question, now: MonotonicTime) {
+        guard let direct = peer.direct else { return }
+        guard peer.keeping.unanswered < question.tries else {
             dropDirect(peer)
-            peer.search.nextCall = now
             sendCall(peer, .wantsAnswer)
             return restartSearch(peer, now: now)
         }
+        peer.keeping.question = question
         peer.keeping.unanswered += 1
-        ping(peer, .direct(direct.route), now: now)
+        peer.keeping.askAgainAt = now + question.spacing
+        sendKeepalive(peer, .asks, on: direct.route, now: now)
     }
 
-    // MARK: Being asked
-
-    /// The peer measures its NAT: answers now, and sends once more after so long, to where this came from.
-    mutating func remind(_ peer: PeerState, _ transaction: UInt64, _ seconds: UInt16, on way: Way, now: MonotonicTime) {
-        guard case .direct(let route) = way, !configuration.policy.refuses(route.remote), seconds <= 600,
-            peer.keeping.reminder == nil
-        else { return }
-        send(peer.seal.seal(.pong(transaction: transaction, observed: route.remote)), way)
-        peer.keeping.reminder = (transaction, route, now + .seconds(UInt64(seconds)))
-        peer.keeping.next = min(peer.keeping.next, now + .seconds(UInt64(seconds)))
-        touch(peer)
+    /// The keepalive did not come that was to show whether our binding outlives so much.
+    private mutating func lapsed(_ peer: PeerState, _ step: UInt16, now: MonotonicTime) {
+        if behavior.remapsAfterUnsolicited == false || peer.direct?.tier != PeerState.Remote.worstTier {
+            return ask(peer, .wanted(step), now: now)
+        }
+        peer.keeping.question = .wanted(step)
+        peer.keeping.askAgainAt = now + Keeping.rest
     }
 
-    // MARK: Measuring
-
-    /// One measurement at a time, of an idle path that works, from behind a NAT with one mapping.
-    private func mayMeasure(_ peer: PeerState, now: MonotonicTime) -> Bool {
-        peer.keeping.stage == .none && peer.keeping.socket == nil && lifetime.nextStep != nil && lifetime.retryAt <= now
-            && behavior.hasOneMapping && peer.behavior.hasOneMapping && ledger.available > 8
-            && !peers.values.contains { $0.keeping.socket != nil }
-    }
-
-    private func quietAt(_ peer: PeerState) -> MonotonicTime { max(peer.lastSent, peer.lastHeard) + .seconds(5) }
-
-    private mutating func beginMeasurement(_ peer: PeerState, now: MonotonicTime) {
-        guard let seconds = lifetime.nextStep, let socket = open(.probing(peer.id)) else { return }
-        peer.keeping.socket = socket
-        peer.keeping.seconds = seconds
-        peer.keeping.transaction = random.next() | 1
-        peer.keeping.stage = .meeting(until: now + .seconds(3))
-        ask(socket, .opening(peer.id), now: now)
-    }
-
-    /// The server said how the socket is seen: opens toward the peer, and tells it.
-    mutating func measurementMapped(_ peer: PeerState, _ mapped: Endpoint, now: MonotonicTime) {
-        guard let socket = peer.keeping.socket, let direct = peer.direct else { return }
-        let route = Route(socket, direct.route.remote)
-        peer.keeping.route = route
-        let bytes = peer.seal.seal(.ping(transaction: random.next()))
-        let hops = peer.behavior.remapsAfterUnsolicited == false ? nil : Limits.openerHops
-        send(bytes, .direct(route), SendOptions(hops: hops))
-        sendCall(peer, .isMeasurement, opened: Call.Opened(first: mapped))
-        peer.keeping.stage = .asked(until: now + .seconds(3))
-    }
-
-    /// A ping of the peer came in on the measuring socket: it is found, and the silence begins.
-    mutating func measurementMet(_ peer: PeerState, on way: Way, now: MonotonicTime) {
-        guard case .direct(let route) = way, route.socket == peer.keeping.socket,
-            case .asked = peer.keeping.stage
-        else { return }
-        peer.keeping.route = route
-        let seconds = peer.keeping.seconds
-        let message = ProbeMessage.remind(transaction: peer.keeping.transaction, seconds: seconds)
-        send(peer.seal.seal(message), way)
-        peer.keeping.stage = .waiting(until: now + .seconds(UInt64(seconds) + 3))
+    /// Data goes by the relay because nobody knows whether the path is still there.
+    mutating func wake(_ peer: PeerState, now: MonotonicTime) {
+        guard peer.keeping.isDormant, peer.keeping.question != .data, peer.degradedSince == nil else { return }
+        peer.keeping.unanswered = 0
+        ask(peer, .data, now: now)
         scheduleKeeping(peer, now: now)
     }
 
-    /// A keepalive came: perhaps the one that was asked for.
-    mutating func reminded(_ peer: PeerState, _ transaction: UInt64, on way: Way, now: MonotonicTime) {
+    /// Something authentic came in on the path.
+    mutating func keepingHeard(_ peer: PeerState, now: MonotonicTime) {
+        guard let direct = peer.direct, peer.keeping.isDormant || peer.keeping.question != nil else { return }
+        switch peer.keeping.question {
+        case .wanted(let step): lifetimes[direct.tier].lapsed(step, now: now)
+        case .missing:
+            peer.keeping.missed += 1
+            if peer.keeping.missed >= 2 {
+                peer.keeping.missed = 0
+                lifetimes[direct.tier].shortened(now: now)
+            }
+        case .data, nil: break
+        }
+        if peer.keeping.question != nil { peer.keeping.confirmAt = now + Keeping.confirmAfter }
+        peer.keeping.question = nil
         peer.keeping.unanswered = 0
-        guard case .direct(let route) = way, route.socket == peer.keeping.socket, transaction != 0,
-            transaction == peer.keeping.transaction, case .waiting = peer.keeping.stage
-        else {
-            if peer.direct != nil { scheduleKeeping(peer, now: now) }
-            return
-        }
-        lifetime.survived(peer.keeping.seconds)
-        endMeasurement(peer, now: now)
-        sendCall(peer, [])
+        peer.keeping.openerAt = .never
+        peer.keeping.isDormant = false
+        publish(peer)
+        scheduleKeeping(peer, now: now)
     }
 
-    private mutating func measurementEnded(_ peer: PeerState, now: MonotonicTime) {
-        if case .waiting = peer.keeping.stage {
-            lifetime.lapsed(peer.keeping.seconds)
-            if lifetime.isComplete { sendCall(peer, []) }
-        } else {
-            lifetime.postpone(until: now + .seconds(60))
-        }
-        endMeasurement(peer, now: now)
-    }
+    // MARK: What comes in
 
-    private mutating func endMeasurement(_ peer: PeerState, now: MonotonicTime) {
-        if let socket = peer.keeping.socket { close(socket) }
-        peer.keeping.socket = nil
-        peer.keeping.route = nil
-        peer.keeping.stage = .none
-        if peer.direct != nil { scheduleKeeping(peer, now: now) }
+    /// - Parameter silence: how long the path had been silent.
+    mutating func receive(
+        _ keepalive: Keepalive, of peer: PeerState, on way: Way, after silence: Interval, now: MonotonicTime
+    ) {
+        guard case .direct(let route) = way else { return }
+        guard peer.direct?.route == route else {
+            // A path that we do not know, or have given up.
+            guard keepalive.kind == .asks, !configuration.policy.refuses(route.remote) else { return }
+            send(peer.seal.seal(.keepalive(Keepalive(.answers))), way)
+            return check(peer, .peerReflexive, route, now: now)
+        }
+        if keepalive.kind != .answers {
+            peer.keeping.missed = 0
+            if measures(peer), let tier = peer.direct?.tier { lifetimes[tier].survived(silence) }
+        }
+        peer.keeping.openerAt = .never
+        peer.keeping.peerKnown = keepalive.known
+        peer.keeping.peerWants = keepalive.wanted
+        switch keepalive.kind {
+        case .plain: peer.keeping.isOurTurn = true
+        case .asks: sendKeepalive(peer, .answers, on: route, now: now)
+        case .answers: peer.keeping.isOurTurn = false
+        }
+        scheduleKeeping(peer, now: now)
     }
 }

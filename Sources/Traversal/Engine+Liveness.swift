@@ -7,7 +7,8 @@ extension Engine {
     package mutating func sent(to id: AgentID, now: MonotonicTime) {
         guard let peer = peers[id] else { return }
         peer.lastSent = now
-        if peer.degradedSince == nil { peer.direct?.lastTraffic = now }
+        if peer.usesDirect { peer.direct?.lastTraffic = now }
+        wake(peer, now: now)
         var isNew = false
         if peer.mtu?.next == .never {
             peer.mtu?.used(now: now)
@@ -51,6 +52,7 @@ extension Engine {
         if peer.direct?.route == route {
             peer.direct?.heard = now
             peer.direct?.lastTraffic = now
+            keepingHeard(peer, now: now)
             if peer.degradedSince == nil { trust(peer, now: now) }
         }
         for index in peer.retired.indices where peer.retired[index].socket == route.socket {
@@ -70,7 +72,7 @@ extension Engine {
     }
 
     private func bound(of peer: PeerState) -> Interval {
-        if peer.degradedSince == nil, let direct = peer.direct { return direct.roundTrip.upperBound }
+        if peer.usesDirect, let direct = peer.direct { return direct.roundTrip.upperBound }
         return peer.relay.flatMap { peer.relayRoundTrips[$0]?.upperBound } ?? Limits.relayTripUnknown * 2
     }
 
@@ -97,7 +99,7 @@ extension Engine {
     private mutating func goElsewhere(_ peer: PeerState, now: MonotonicTime) {
         peer.awaitingSince = nil
         peer.suspicions = 0
-        if peer.direct != nil, peer.degradedSince == nil {
+        if peer.usesDirect {
             if let recovered = peer.recovered, now.since(recovered) < Limits.forgetAfter {
                 peer.distrustedUntil = now + Limits.forgetAfter
             }
@@ -119,7 +121,7 @@ extension Engine {
         guard let since = peer.degradedSince, let direct = peer.direct else { return }
         if now.since(since) >= Limits.forgetAfter { return lose(peer, now: now) }
         if now == since {
-            for index in peer.remotes.indices where !peer.remotes[index].isMeasurement { ping(peer, index, now: now) }
+            for index in peer.remotes.indices { ping(peer, index, now: now) }
         } else {
             ping(peer, .direct(direct.route), now: now)
         }
@@ -134,6 +136,7 @@ extension Engine {
             peer.nextRescue = .never
             peer.recovered = now
             peer.search.nextCall = .never
+            scheduleKeeping(peer, now: now)
         }
         trust(peer, now: now)
         publish(peer)
@@ -158,7 +161,7 @@ extension Engine {
     /// Our network may have changed: every direct path in use is asked, as if data had waited for an answer.
     mutating func suspectAll(now: MonotonicTime) {
         for peer in peers.values {
-            guard let direct = peer.direct, peer.degradedSince == nil, peer.isActive(now) else { continue }
+            guard let direct = peer.direct, peer.usesDirect, peer.isActive(now) else { continue }
             ping(peer, .direct(direct.route), now: now)
             peer.awaitingSince = peer.awaitingSince ?? now
             peer.nextWatch = min(peer.nextWatch, now + Limits.suspectSpacing)

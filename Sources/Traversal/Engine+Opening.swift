@@ -96,7 +96,7 @@ extension Engine {
             return
         }
         if opening.fired < opening.total, opening.kind != .escape || opening.mapped != nil {
-            fire(&opening, now: now)
+            fire(&opening, of: peer, now: now)
             if opening.fired >= opening.total, let after = opening.after {
                 ask(after, .opening(peer.id), now: now)
                 opening.samplesUntil = now + .milliseconds(600)
@@ -118,11 +118,16 @@ extension Engine {
         peer.opening?.next = next
     }
 
-    private mutating func fire(_ opening: inout OpeningState, now: MonotonicTime) {
+    private mutating func fire(_ opening: inout OpeningState, of peer: PeerState, now: MonotonicTime) {
         let end = min(opening.fired + Limits.openingBurst, opening.total)
         for index in opening.fired..<end {
             let route = Route(
                 opening.sockets[index / opening.targets.count], opening.targets[index % opening.targets.count])
+            // The others had their budget taken when they began.
+            if opening.kind == .escape, !peer.pingBudget.take(1, limit: Limits.pings, now: now) {
+                counters.overBudget += 1
+                continue
+            }
             send(opening.opener, .direct(route), SendOptions(hops: opening.hops))
         }
         opening.fired = end
@@ -155,7 +160,9 @@ extension Engine {
         announce(peer, now: now)
         if opening.sockets.count == 1 {
             let trip = ((relayTrip ?? Limits.relayTripUnknown) + (peer.relayTrip ?? Limits.relayTripUnknown)) / 2
-            peer.opening?.follow = Punch.Rounds(at: now + min(trip, Limits.longestAgreedWait))
+            peer.opening?.follow = Punch.Rounds(
+                at: now + min(trip, Limits.longestAgreedWait),
+                count: opening.targets.count > 2 ? Limits.roundsFromFresh : Limits.rounds.count)
         }
     }
 
@@ -194,8 +201,6 @@ extension Engine {
         } else if peer.opening?.kind == .escape, peer.opening?.sockets.first == socket {
             peer.opening?.mapped = mapped
             runOpening(peer, now: now)
-        } else if peer.keeping.socket == socket {
-            measurementMapped(peer, mapped, now: now)
         }
         touch(peer)
     }
@@ -210,16 +215,18 @@ extension Engine {
     /// Both NATs have one mapping and nothing came through: an entry that a stranger made, or a packet that was too early,
     /// has taken our port. A fresh one is free.
     mutating func suspectRemapping(_ peer: PeerState, now: MonotonicTime) {
-        guard configuration.allowsGuessing, peer.needsDirect, peer.opening == nil, behavior.hasOneMapping,
-            peer.behavior.hasOneMapping,
+        let last = peer.opening
+        guard configuration.allowsGuessing, peer.needsDirect, last == nil || last?.kind == .escape && last?.hit == nil,
+            behavior.hasOneMapping, peer.behavior.hasOneMapping,
             behavior.mapping == .endpointIndependent || peer.behavior.mapping == .endpointIndependent,
             ledger.available > 0
         else { return }
-        let targets = peer.reflexive.prefix(2).filter { !configuration.policy.refuses($0) }
+        let targets = peer.reflexive.filter { !configuration.policy.refuses($0) }
         guard !targets.isEmpty else { return }
+        for socket in last?.allSockets ?? [] { close(socket) }
         // What we send on the old ports keeps the entry alive.
         peer.punch?.careful.stop()
-        begin(.escape, peer, sockets: 1, targets: Array(targets), now: now)
+        begin(.escape, peer, sockets: 1, targets: targets, now: now)
     }
 
     /// Whether a probe on this socket may be answered: of those that wait for a spray, the first that is hit wins.
@@ -227,8 +234,7 @@ extension Engine {
         guard let opening = peer.opening, opening.sockets.contains(socket), opening.hit != socket else { return true }
         guard opening.hit == nil, peer.needsDirect, adopt(socket, for: peer, now: now) else { return false }
         peer.opening?.hit = socket
-        peer.punch = Punch(
-            quick: .init(at: now), careful: .init(at: .never), escapeAt: .never, began: now, helpsPeer: false)
+        peer.punch = Punch(now: now)
         return true
     }
 }

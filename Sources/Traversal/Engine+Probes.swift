@@ -20,13 +20,13 @@ extension Engine {
     }
 
     private mutating func handle(_ message: ProbeMessage, from peer: PeerState, on way: Way, now: MonotonicTime) {
+        let silence = peer.direct.map { now.since($0.lastTraffic) } ?? .zero
         noteTraffic(peer, on: way, now: now)
         switch message {
         case .ping(let transaction, _): answerPing(transaction, of: peer, on: way, now: now)
         case .pong(let transaction, let observed): verify(peer, transaction, observed, on: way, now: now)
         case .call(let call): handle(call, from: peer, now: now)
-        case .remind(let transaction, let seconds): remind(peer, transaction, seconds, on: way, now: now)
-        case .keepalive(let transaction): reminded(peer, transaction, on: way, now: now)
+        case .keepalive(let keepalive): receive(keepalive, of: peer, on: way, after: silence, now: now)
         }
     }
 
@@ -39,7 +39,6 @@ extension Engine {
         // Of the sockets that wait only one may win, or both ends could settle on different ones.
         guard admitsHit(peer, on: route.socket, now: now) else { return }
         send(peer.seal.seal(.pong(transaction: transaction, observed: route.remote)), way)
-        if route.socket == peer.keeping.socket { return measurementMet(peer, on: way, now: now) }
         // The peer can reach us from there; find out whether we can reach it.
         if peer.needsDirect || PeerState.Remote(.peerReflexive, route).tier < peer.direct?.tier ?? .max {
             check(peer, .peerReflexive, route, now: now)
@@ -93,7 +92,7 @@ extension Engine {
         } else if case .direct(let route) = way, let sent = sprayHit(peer, transaction, route) {
             peer.spray?.isOver = true
             verified(peer, .peerReflexive, route, now.since(sent), now: now)
-        } else if transaction != peer.keeping.transaction {
+        } else {
             counters.foreignPongs += 1
         }
     }
@@ -113,7 +112,6 @@ extension Engine {
         _ peer: PeerState, _ kind: Candidate.Kind, _ route: Route, _ roundTrip: Interval, now: MonotonicTime
     ) {
         let index = peer.learned(kind, route)
-        guard !peer.remotes[index].isMeasurement else { return }
         if peer.remotes[index].roundTrip == nil {
             peer.remotes[index].roundTrip = RoundTrip(first: roundTrip)
         } else {
@@ -158,9 +156,9 @@ extension Engine {
         finishProbing(peer, except: remote.route.socket)
         peer.comparisons = Limits.comparisons
         peer.nextComparison = now + .seconds(1)
+        startKeeping(peer, now: now)
         publish(peer)
         startMeasuring(peer, now: now)
-        startKeeping(peer, now: now)
     }
 
     /// Pings the places that could be better than the path in use, a few times while it is new.
@@ -170,7 +168,7 @@ extension Engine {
         peer.comparisons -= 1
         for index in peer.remotes.indices {
             let remote = peer.remotes[index]
-            guard remote.route != direct.route, !remote.isMeasurement,
+            guard remote.route != direct.route,
                 remote.tier < direct.tier || remote.roundTrip != nil && remote.tier == direct.tier
             else { continue }
             ping(peer, index, now: now)

@@ -24,14 +24,26 @@ extension Engine {
             let isKnown = behavior.filtering != .unknown && peer.behavior.filtering != .unknown
             start = isKnown ? .never : start + Limits.yieldToPeer
         }
-        // The side with the lower id, or the only one that can, escapes first.
-        let goesFirst = localID < peer.id || peer.extraSockets == 0
-        peer.punch = Punch(
-            quick: .init(at: now), careful: .init(at: start),
-            escapeAt: start + Limits.escapeAfter * (goesFirst ? 1 : 2), began: now, helpsPeer: !peer.needsDirect)
+        var punch = Punch(now: now)
+        punch.careful = .init(at: start, count: peer.isPooled ? Limits.roundsToPool : Limits.rounds.count)
+        punch.helpsPeer = !peer.needsDirect
+        if let turn = escapeTurn(peer) {
+            punch.escapeAt = start + Limits.escapeAfter * turn.first
+            punch.escapeSpacing = Limits.escapeAfter * turn.every
+        }
+        peer.punch = punch
         if let direct = peer.direct, peer.degradedSince == nil { ping(peer, .direct(direct.route), now: now) }
         if waits, !yields { sendOpeners(peer) }
         if let punch = peer.punch { runRounds(peer, punch, now: now) }
+    }
+
+    /// When it is on us to try a fresh socket: the side with the lower id begins, if both can. Where one NAT has several
+    /// addresses only the other side's server knows how its socket is seen.
+    private func escapeTurn(_ peer: PeerState) -> (first: UInt64, every: UInt64)? {
+        let (isPooled, peerIsPooled) = (isPooled, peer.isPooled)
+        if isPooled, !peerIsPooled, peer.extraSockets > 0 { return nil }
+        if peer.extraSockets == 0 || peerIsPooled && !isPooled { return (1, 1) }
+        return (localID < peer.id ? 1 : 2, 2)
     }
 
     /// Whether what we send first would take a port that the peer does not know, while the one that it knows lets it in.
@@ -60,12 +72,15 @@ extension Engine {
         punch.quick.advance(past: now)
         punch.careful.advance(past: now)
         let isEscapeDue = punch.escapeAt <= now
-        if isEscapeDue { punch.escapeAt = .never }
+        if isEscapeDue {
+            punch.escapes += 1
+            punch.escapeAt = punch.escapes < Limits.escapes ? now + punch.escapeSpacing : .never
+        }
         peer.punch = punch
         for index in peer.remotes.indices {
             let remote = peer.remotes[index]
             let isCareful = isCareful(remote)
-            guard isCareful ? isCarefulDue : isQuickDue, !remote.isMeasurement,
+            guard isCareful ? isCarefulDue : isQuickDue,
                 remote.route.socket.isHome || ledger.isAdopted(remote.route.socket),
                 peer.needsDirect || remote.tier < peer.direct?.tier ?? 0 || punch.helpsPeer
             else { continue }

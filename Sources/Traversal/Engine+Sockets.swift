@@ -65,7 +65,6 @@ extension Engine {
         finishProbing(peer)
         for old in peer.retired { close(old.socket) }
         peer.retired = []
-        if let socket = peer.keeping.socket { close(socket) }
         if let socket = peer.direct?.route.socket, !socket.isHome { close(socket) }
     }
 }

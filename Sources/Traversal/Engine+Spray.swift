@@ -5,14 +5,12 @@ import Timing
 // only an address that it named as its own, never a private one, and within budgets of the pair, the node and the address.
 extension Engine {
     /// The peer says where it waits.
-    mutating func answer(
-        _ opened: Call.Opened, _ flags: Call.Flags, from peer: PeerState, now: MonotonicTime
-    ) {
-        guard peer.needsDirect || flags.contains(.isMeasurement), opened.count > 0, opened.step > 0,
+    mutating func answer(_ opened: Call.Opened, from peer: PeerState, now: MonotonicTime) {
+        guard peer.needsDirect, opened.count > 0, opened.step > 0,
             !configuration.policy.refuses(opened.first), !opened.first.address.isIPv6
         else { return counters.refusedSprays += 1 }
         if opened.count == 1 {
-            return meet(opened.first, peer, isMeasurement: flags.contains(.isMeasurement), now: now)
+            return meet(opened.first, peer, now: now)
         }
         let isLarge = Int(opened.count) > Limits.largeSpray
         guard peer.spray == nil else { return }
@@ -33,18 +31,22 @@ extension Engine {
     }
 
     /// One port that is known exactly: a new place like any other, pinged at once and again.
-    private mutating func meet(_ endpoint: Endpoint, _ peer: PeerState, isMeasurement: Bool, now: MonotonicTime) {
+    private mutating func meet(_ endpoint: Endpoint, _ peer: PeerState, now: MonotonicTime) {
         let route = Route(.homeIPv4, endpoint)
         if !peer.remotes.contains(where: { $0.route == route }) {
             guard peer.namingBudget.take(10, limit: Limits.naming, now: now) else { return counters.overBudget += 1 }
         }
         let index = peer.learned(.peerReflexive, route)
-        peer.remotes[index].isMeasurement = isMeasurement
         ping(peer, index, now: now)
-        guard !isMeasurement else { return }
-        peer.punch = Punch(
-            quick: .init(at: now), careful: .init(at: .never), escapeAt: .never, began: now, helpsPeer: false)
-        peer.punch?.quick.advance(past: now)
+        var punch = Punch(now: now)
+        punch.quick.advance(past: now)
+        // Should this fail as well, our turn comes all the same.
+        if let before = peer.punch {
+            (punch.escapeAt, punch.escapeSpacing, punch.escapes) = (
+                before.escapeAt, before.escapeSpacing, before.escapes
+            )
+        }
+        peer.punch = punch
     }
 
     mutating func runSpray(_ peer: PeerState, now: MonotonicTime) {

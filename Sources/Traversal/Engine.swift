@@ -96,7 +96,7 @@ package struct Engine: ~Copyable {
     var hostCandidates: [Candidate] = []
     var localCandidates: [Candidate] = []
     var relayTrip: Interval?
-    var lifetime = BindingLifetime()
+    var lifetimes = BindingLifetimes()
     /// Counts the peers added, so that no two seals for the same keys use a nonce twice.
     private var incarnation: UInt32 = 0
 
@@ -248,7 +248,7 @@ package struct Engine: ~Copyable {
     }
 
     private func usablePath(_ peer: PeerState) -> Path? {
-        if let direct = peer.direct, peer.degradedSince == nil, let index = ledger.index(of: direct.route.socket) {
+        if let direct = peer.direct, peer.usesDirect, let index = ledger.index(of: direct.route.socket) {
             return .direct(socket: index, direct.route.remote)
         }
         return peer.relay

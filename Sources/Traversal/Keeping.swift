@@ -1,43 +1,51 @@
-import Addressing
 import Timing
 
-/// What keeps a peer's direct path open while there is no data, and the measurement that says how often that is needed.
+/// What keeps a peer's direct path open while there is no data.
 struct Keeping {
-    /// When a keepalive is due, or when one of the peer's is missing.
+    /// When there is something to do.
     var next = MonotonicTime.never
-    /// Pings that went unanswered because nothing was heard.
+    /// The next keepalive is ours to send, else the peer's.
+    var isOurTurn = false
+    /// The silences after which we want the peer's next keepalive, and it ours; 0 for the usual.
+    var wanted: UInt16 = 0
+    var peerWants: UInt16 = 0
+    /// How long the peer's NAT keeps a binding, as it said; 0 for unknown.
+    var peerKnown: UInt16 = 0
+    /// The path has been silent for longer than is known to be safe: data goes by the relay until it answers.
+    var isDormant = false
+
+    /// Why we ask, while we do.
+    var question: Question?
     var unanswered = 0
-    /// One side's keepalives were not enough: this side sends its own.
-    var sendsAnyway = false
+    var askAgainAt = MonotonicTime.never
+    /// When our own binding is used once more, by what dies on the way: the peer rests before it asks.
+    var openerAt = MonotonicTime.never
+    /// A binding that was gone is new: when it is used once more.
+    var confirmAt = MonotonicTime.never
+    /// How often in a row a keepalive did not come at the usual time.
+    var missed = 0
 
-    /// A measurement: the socket, and where it is.
-    var socket: SocketID?
-    var stage = Stage.none
-    var route: Route?
-    var transaction: UInt64 = 0
-    var seconds: UInt16 = 0
+    enum Question: Equatable {
+        /// The keepalive did not come that we wanted after so many seconds.
+        case wanted(UInt16)
+        /// Nor at the usual time.
+        case missing
+        /// There is data for a path that is dormant.
+        case data
 
-    enum Stage: Equatable {
-        case none
-        /// The server says how the socket is seen; the peer pings it.
-        case meeting(until: MonotonicTime)
-        /// The peer was asked to send after the silence.
-        case asked(until: MonotonicTime)
-        case waiting(until: MonotonicTime)
+        /// Questions until the path is given up.
+        var tries: Int { if case .data = self { 4 } else { 3 } }
+
+        /// From one to the next.
+        var spacing: Interval { if case .data = self { .milliseconds(250) } else { .seconds(1) } }
     }
 
-    /// What we were asked to send, at most one for a peer.
-    var reminder: (transaction: UInt64, route: Route, at: MonotonicTime)?
+    /// A keepalive that our NAT did not let in may have taken our port for so long (see `remapsAfterUnsolicited`).
+    static let rest = Interval.seconds(35)
+    /// A new binding that was not answered lasts 30 s in Linux.
+    static let openerAfter = Interval.seconds(25)
+    /// A binding that is older than two seconds when it is used is a stream to Linux, and lasts longer.
+    static let confirmAfter = Interval.milliseconds(2500)
 
-    var stageEnd: MonotonicTime {
-        switch stage {
-        case .none: .never
-        case .meeting(let until), .asked(let until), .waiting(let until): until
-        }
-    }
-
-    mutating func stop() {
-        next = .never
-        unanswered = 0
-    }
+    mutating func stop() { self = Keeping() }
 }

@@ -37,6 +37,9 @@ package enum Limits {
         .zero, .milliseconds(30), .milliseconds(60), .milliseconds(100), .milliseconds(200), .milliseconds(400),
         .milliseconds(800),
     ]
+    /// Rounds to a NAT of many addresses, and to it from a fresh socket: all of them together must not use up the pings.
+    static let roundsToPool = 4
+    static let roundsFromFresh = 1
     /// Dies behind our own NAT and before the peer's.
     static let openerHops: UInt8 = 2
     /// One way between two agents by relay, until it is known.
@@ -49,6 +52,8 @@ package enum Limits {
 
     /// Two agents with one mapping each that are not direct after this: something took the port.
     static let escapeAfter: Interval = .milliseconds(400)
+    /// Fresh sockets that are tried one after the other in one attempt.
+    static let escapes = 5
     /// Until the filters are known, plain opening gets this long before more is tried.
     static let plainFirst: Interval = .milliseconds(200)
     /// Sockets of one opening that send at once, and how often.

@@ -38,10 +38,21 @@ package struct MappingSamples: Sendable {
         if own.allSatisfy({ $0.mapped == first.mapped }) {
             return hosts.contains(first.mapped) ? .none : .endpointIndependent
         }
+        if isPooled(socket, hosts: hosts) { return .endpointIndependent }
         let isByAddress = own.allSatisfy { sample in
             own.allSatisfy { $0.server.address != sample.server.address || $0.mapped == sample.mapped }
         }
         return isByAddress ? .addressDependent : .addressAndPortDependent
+    }
+
+    /// Whether the NAT has several addresses and takes any of them for a destination, with one port for all (RFC 4787
+    /// section 4.1, "arbitrary" pooling).
+    package func isPooled(_ socket: SocketID, hosts: Set<Endpoint>) -> Bool {
+        let own = samples.filter { $0.socket == socket }.map(\.mapped)
+        guard let first = own.first, own.allSatisfy({ $0.port == first.port }) else { return false }
+        // Two that have the same port by chance say nothing yet.
+        guard own.count >= 3 || hosts.contains(where: { $0.port == first.port }) else { return false }
+        return own.contains { $0.address != first.address }
     }
 
     /// How ports are given to new mappings, from the ports that were given so far.

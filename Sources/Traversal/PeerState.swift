@@ -13,8 +13,6 @@ final class PeerState {
         var lastPing: MonotonicTime?
         /// How often in a row it was better than the path in use.
         var betterSamples = 0
-        /// Only for measuring: data never goes there.
-        var isMeasurement = false
 
         init(_ kind: Candidate.Kind, _ route: Route) {
             self.kind = kind
@@ -22,7 +20,9 @@ final class PeerState {
         }
 
         /// Lower is better: a private network that both are in, IPv6, IPv4.
-        var tier: Int { route.remote.address.isPrivate ? 0 : route.remote.address.isIPv6 ? 1 : 2 }
+        var tier: Int { route.remote.address.isPrivate ? 0 : route.remote.address.isIPv6 ? 1 : Self.worstTier }
+
+        static let worstTier = 2
     }
 
     struct Ping {
@@ -128,6 +128,9 @@ final class PeerState {
 
     var needsDirect: Bool { direct == nil || degradedSince != nil }
 
+    /// Whether data goes over the direct path.
+    var usesDirect: Bool { direct != nil && degradedSince == nil && !keeping.isDormant }
+
     func isActive(_ now: MonotonicTime) -> Bool { now.since(max(lastSent, lastHeard)) < Limits.activeWithin }
 
     var deadline: MonotonicTime {
@@ -191,6 +194,12 @@ final class PeerState {
                 && (remote.kind == .serverReflexive || remote.kind == .host && !remote.route.remote.address.isPrivate)
         }.map(\.route.remote)
     }
+
+    /// Whether its NAT has several addresses.
+    var isPooled: Bool {
+        let seen = remotes.filter { $0.kind == .serverReflexive && $0.route.socket == .homeIPv4 }
+        return seen.contains { $0.route.remote.address != seen[0].route.remote.address }
+    }
 }
 
 /// When the peer is called.
@@ -209,26 +218,40 @@ struct Punch {
     /// Rounds to places where nothing can go wrong, and to those behind a NAT, which must not hear us too early.
     var quick: Rounds
     var careful: Rounds
-    /// When something is wrong if nothing was answered.
-    var escapeAt: MonotonicTime
+    /// When something is wrong if nothing was answered: then, and as long as nothing is.
+    var escapeAt = MonotonicTime.never
+    var escapeSpacing = Interval.zero
+    var escapes = 0
     let began: MonotonicTime
     /// We are direct, and the peer said that it is not.
-    let helpsPeer: Bool
+    var helpsPeer = false
 
     var next: MonotonicTime { min(quick.next, careful.next, escapeAt) }
 
+    /// Rounds to what was just learned.
+    init(now: MonotonicTime) {
+        quick = Rounds(at: now)
+        careful = Rounds(at: .never)
+        began = now
+    }
+
     struct Rounds {
         let start: MonotonicTime
+        private let count: Int
         private(set) var index = 0
 
-        init(at start: MonotonicTime) { self.start = start }
+        /// - Parameter count: of how many, the first ones.
+        init(at start: MonotonicTime, count: Int = Limits.rounds.count) {
+            self.start = start
+            self.count = min(count, Limits.rounds.count)
+        }
 
-        var next: MonotonicTime { index < Limits.rounds.count ? start + Limits.rounds[index] : .never }
+        var next: MonotonicTime { index < count ? start + Limits.rounds[index] : .never }
 
         mutating func advance(past now: MonotonicTime) {
             while next <= now { index += 1 }
         }
 
-        mutating func stop() { index = Limits.rounds.count }
+        mutating func stop() { index = count }
     }
 }

@@ -6,21 +6,16 @@ package import Addressing
 /// ping      1, transaction (8), zeros to 28 bytes or more
 /// pong      2, transaction (8), the endpoint that the ping was seen from (19)
 /// call      3, see `Call`
-/// remind    4, transaction (8), seconds (2), zeros to 88 bytes: it has two answers
-/// keepalive 5, transaction (8): one way; that of a `remind` when it is what was asked for
+/// keepalive 4, see `Keepalive`
 /// ```
 package enum ProbeMessage: Equatable, Sendable {
     /// Asks for a pong. `padding` bytes make it larger, to measure what a path carries.
     case ping(transaction: UInt64, padding: Int = 0)
     case pong(transaction: UInt64, observed: Endpoint)
     case call(Call)
-    /// Asks for a pong now and for a keepalive after this many seconds, both to where this came from: to learn whether
-    /// a binding outlives them.
-    case remind(transaction: UInt64, seconds: UInt16)
-    case keepalive(transaction: UInt64)
+    case keepalive(Keepalive)
 
     static let pingSize = 28
-    static let remindSize = 88
 
     package func encode() -> [UInt8] {
         var bytes: [UInt8] = []
@@ -37,14 +32,9 @@ package enum ProbeMessage: Equatable, Sendable {
         case .call(let call):
             bytes.append(3)
             call.encode(into: &bytes)
-        case .remind(let transaction, let seconds):
+        case .keepalive(let keepalive):
             bytes.append(4)
-            bytes.append(bigEndian: transaction)
-            bytes.append(bigEndian: seconds)
-            bytes.append(contentsOf: repeatElement(0, count: Self.remindSize - bytes.count))
-        case .keepalive(let transaction):
-            bytes.append(5)
-            bytes.append(bigEndian: transaction)
+            keepalive.encode(into: &bytes)
         }
         return bytes
     }
@@ -62,9 +52,9 @@ package enum ProbeMessage: Equatable, Sendable {
         case 3:
             guard let call = Call(decoding: rest) else { return nil }
             self = .call(call)
-        case 4 where bytes.count >= Self.remindSize:
-            self = .remind(transaction: rest.bigEndian64(at: 0), seconds: rest.bigEndian16(at: 8))
-        case 5 where bytes.count >= 9: self = .keepalive(transaction: rest.bigEndian64(at: 0))
+        case 4:
+            guard let keepalive = Keepalive(decoding: rest) else { return nil }
+            self = .keepalive(keepalive)
         default: return nil
         }
     }

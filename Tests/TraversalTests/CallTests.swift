@@ -72,16 +72,70 @@ import Timing
         #expect(last == [false, true, false, false])
     }
 
-    @Test func `the ladder of lifetimes ends at the first step that does not hold twice`() {
-        var lifetime = BindingLifetime()
-        var asked: [UInt16] = []
-        while let step = lifetime.nextStep {
-            asked.append(step)
-            if step <= 110 { lifetime.survived(step) } else { lifetime.lapsed(step) }
+    @Test func `lifetimes are found in few steps, and a lapse is believed the second time`() {
+        let start = MonotonicTime(nanoseconds: 1_000_000_000)
+        for (lifetime, expected, steps) in [
+            (30, 0, [115, 55]), (60, 55, [115, 55]), (120, 115, [115, 240]), (300, 240, [115, 240]),
+        ] as [(Int, UInt16, [UInt16])] {
+            var binding = BindingLifetime()
+            func climb(now: MonotonicTime) -> [UInt16] {
+                var asked: [UInt16] = []
+                while let step = binding.nextStep(now: now) {
+                    asked.append(step)
+                    if step < lifetime {
+                        binding.survived(.seconds(UInt64(step)))
+                    } else {
+                        binding.lapsed(step, now: now)
+                    }
+                }
+                return asked
+            }
+            #expect(climb(now: start) == steps)
+            #expect(binding.known == expected)
+            // What did not hold is tried once more, an hour later.
+            #expect(
+                climb(now: start + BindingLifetime.retryAfter) == (lifetime > 240 ? [] : [steps.last { $0 > lifetime }])
+            )
+            #expect(climb(now: start + BindingLifetime.retryAfter * 3) == [])
+            #expect(binding.known == expected)
         }
-        #expect(asked == [15, 28, 55, 110, 240, 240])
-        #expect(lifetime.known == 110)
-        #expect(BindingLifetime.spacing(110) == .seconds(105))
+        #expect(BindingLifetime.spacing(115) == .seconds(110))
         #expect(BindingLifetime.spacing(0) < .seconds(28))
+    }
+
+    @Test func `a lifetime that has become shorter is gone down to step by step`() {
+        let now = MonotonicTime(nanoseconds: 1_000_000_000)
+        var binding = BindingLifetime()
+        binding.survived(.seconds(115))
+        // A usual silence says nothing new.
+        binding.survived(.seconds(110))
+        var known = [binding.known]
+        for _ in 0..<4 {
+            binding.shortened(now: now)
+            known.append(binding.known)
+        }
+        #expect(known == [115, 55, 28, 15, 15])
+        var unknown = BindingLifetime()
+        unknown.survived(.milliseconds(25_200))
+        #expect(unknown.known == 0)
+        unknown.shortened(now: now)
+        #expect(unknown.known == 15)
+    }
+
+    @Test func `what was learned of a network is known again there, and one peer at a time measures`() {
+        let now = MonotonicTime(nanoseconds: 1_000_000_000)
+        let (home, away) = (HostileBench.place(1, port: 1).address, HostileBench.place(2, port: 1).address)
+        let (one, other) = (AgentID(high: 1, low: 1), AgentID(high: 1, low: 2))
+        var lifetimes = BindingLifetimes()
+        lifetimes.enter(home)
+        lifetimes[2].survived(.seconds(115))
+        lifetimes.enter(away)
+        #expect(lifetimes[2].known == 0)
+        var claims = [one, other, one].map { lifetimes.claim(2, by: $0, now: now) }
+        #expect(claims == [115, 0, 115])
+        claims = [lifetimes.claim(2, by: other, now: now + .seconds(400)), lifetimes.claim(1, by: one, now: now)]
+        #expect(claims == [115, 115])
+        lifetimes.enter(home)
+        #expect(lifetimes[2].known == 115)
     }
 }

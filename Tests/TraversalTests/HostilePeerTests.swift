@@ -142,6 +142,33 @@ import Timing
         #expect(bench.sent.count <= 64)
     }
 
+    @Test func `a peer that calls on and on and never answers gets as many openers as pings`() throws {
+        var bench = try HostileBench()
+        let named = (0..<8).map { Candidate(.serverReflexive, HostileBench.place(30 + $0, port: 5353)) }
+        let accepting = NATBehavior(.endpointIndependent, .addressAndPortDependent, .preserving)
+        for _ in 0..<120 {
+            bench.call(call(.wantsAnswer, named, accepting))
+            bench.run(for: .milliseconds(500))
+        }
+        #expect(bench.mostSockets <= 8)
+        #expect(bench.sent.count <= Int(Limits.pingBurst) + 60 * Int(Limits.pingsPerSecond) + 60 * 8)
+        bench.run(for: .seconds(60))
+        #expect(bench.openSockets.isEmpty)
+    }
+
+    @Test func `what a peer says of its NAT makes us send no more than one packet in 13 s`() throws {
+        for keepalive in [Keepalive(.plain, known: 1, wanted: 1), Keepalive(.asks, known: 1, wanted: 600)] {
+            var bench = try HostileBench()
+            try bench.becomeDirect(at: HostileBench.place(7, port: 4000), call([], [], easy))
+            bench.run(for: .seconds(20))
+            bench.forgetSent()
+            bench.receive(bench.seal(.keepalive(keepalive)), from: HostileBench.place(7, port: 4000))
+            bench.run(for: .seconds(600))
+            #expect(bench.sent.count <= 600 / 13 + 8)
+            #expect(bench.engine.bindingSeconds == 0)
+        }
+    }
+
     // MARK: Answers
 
     @Test func `what answers a probe is never larger than the probe`() throws {
@@ -150,8 +177,8 @@ import Timing
         bench.receive(bench.seal(.ping(transaction: 1)), from: source)
         bench.run(for: .seconds(1))
         for message: ProbeMessage in [
-            .ping(transaction: 2), .ping(transaction: 3, padding: 1300), .remind(transaction: 4, seconds: 2),
-            .keepalive(transaction: 5), .pong(transaction: 6, observed: source),
+            .ping(transaction: 2), .ping(transaction: 3, padding: 1300), .keepalive(Keepalive(.asks, wanted: 600)),
+            .keepalive(Keepalive(.plain, known: 1)), .pong(transaction: 6, observed: source),
         ] {
             let datagram = bench.seal(message)
             // What the engine sends of its own accord meanwhile.
@@ -172,8 +199,8 @@ import Timing
         var bench = try HostileBench()
         let source = HostileBench.place(7, port: 4000)
         let messages: [ProbeMessage] = [
-            .ping(transaction: 1), .pong(transaction: 2, observed: source), .remind(transaction: 3, seconds: 1),
-            .keepalive(transaction: 4), .call(call(.wantsAnswer, [Candidate(.host, source)], easy)),
+            .ping(transaction: 1), .pong(transaction: 2, observed: source), .keepalive(Keepalive(.asks, known: 3)),
+            .keepalive(Keepalive(.plain)), .call(call(.wantsAnswer, [Candidate(.host, source)], easy)),
         ]
         let datagrams = messages.map { bench.seal($0) }
         for datagram in datagrams { bench.receive(datagram, from: source) }
@@ -194,6 +221,24 @@ import Timing
         #expect(bench.engine.peers[bench.peerIDs[0]]?.remotes.map(\.route) == remotes)
         #expect(bench.engine.counters.replayed >= 10)
         #expect(bench.engine.counters.authentication > 1000)
+    }
+
+    @Test func `what is larger than a probe can be, or shorter than one, is dropped unread`() throws {
+        var bench = try HostileBench()
+        let source = HostileBench.place(7, port: 4000)
+        let probe = bench.seal(.ping(transaction: 1))
+        for size in [9001, 20_000, 65_507] {
+            bench.receive(probe + [UInt8](repeating: 0, count: size - probe.count), from: source)
+        }
+        for size in 0..<ProbeSeal.overhead { bench.receive(Array(probe.prefix(size)), from: source) }
+        // The largest that can be is answered by what any ping is.
+        #expect(bench.sent.isEmpty)
+        let padded = bench.seal(.ping(transaction: 2, padding: ProbeSeal.maximumSize - ProbeSeal.overhead - 28))
+        #expect(padded.count == ProbeSeal.maximumSize)
+        bench.receive(padded, from: source)
+        #expect(bench.sent.map(\.route.remote) == [source, source])
+        #expect(bench.sent.allSatisfy { $0.size <= 80 })
+        #expect(bench.engine.peers[bench.peerIDs[0]]?.direct == nil)
     }
 
     @Test func `a hub that keeps, repeats and misdirects calls moves nothing`() throws {

@@ -49,7 +49,7 @@ import Timing
 
     @Test func `a port that a stranger's packet has taken is escaped within 1.5 s`() throws {
         let parts = try inParallel(4) { part in
-            try (0..<Trials.of(250)).map { number in
+            try (0..<Trials.of(750)).map { number in
                 try Self.poisoned(SeededRandom.hash(UInt64(number), UInt64(part), 13))
             }
         }
@@ -58,8 +58,8 @@ import Timing
         print(
             "poisoned connection tracking: \(times.count)/\(all.count) direct, p50 \(milliseconds(times, 0.5)),",
             "p99 \(milliseconds(times, 0.99)), longest \(milliseconds(times, 1)); seeds hash(number, part, 13)")
-        #expect(Double(times.count) >= 0.99 * Double(all.count))
-        #expect(percentile(times, 0.99) ?? .seconds(9) <= .milliseconds(1500))
+        #expect(times.count == all.count)
+        #expect(times.max() ?? .seconds(9) <= .milliseconds(1500))
     }
 
     /// Both behind NATs that accept packets for themselves; one or both have just had one from where the peer is.
@@ -78,19 +78,20 @@ import Timing
     /// How many of `trials` meetings end direct.
     private static func direct(
         _ first: NATClass, _ second: NATClass, trials: Int, change: (inout SimulatedAgent.Plan) -> Void = { _ in },
-        prepare: (World) -> Void
-    ) throws -> (direct: Int, of: Int) {
-        var direct = 0
+        other: (inout SimulatedAgent.Plan) -> Void = { _ in }, prepare: (World) -> Void
+    ) throws -> (direct: Int, of: Int, times: [Interval]) {
+        var times: [Interval] = []
         for number in 0..<trials {
             var random = SeededRandom(seed: SeededRandom.hash(UInt64(number), first.seed, second.seed, 5780))
             var plans = [first.plan(&random), second.plan(&random)]
             change(&plans[0])
+            other(&plans[1])
             if random.chance(0.5) { plans.swapAt(0, 1) }
             var trial = try PairTrial(plans[0], plans[1], seed: random.next(), prepare: prepare)
             trial.learnNetworks()
-            if try trial.meet() != nil { direct += 1 }
+            if let time = try trial.meet() { times.append(time) }
         }
-        return (direct, trials)
+        return (times.count, trials, times)
     }
 
     @Test(arguments: [
@@ -117,13 +118,33 @@ import Timing
         #expect(Double(result.direct) >= 0.97 * Double(result.of) - 1)
     }
 
-    @Test func `a NAT with four addresses, taken without regard to who sends, is crossed where one of them was seen`()
-        throws
-    {
+    /// Four servers see all four addresses with a probability of 9%, three with 56%, two with 33%, one with 2%: 68% of all
+    /// peers are shown an address that was seen.
+    @Test(arguments: [
+        (NATClass.eimAPDF, 1, 0.98), (.eimAPDF, 37, 0.95), (.rewritten, 1, 0.98), (.rewritten, 37, 0.95),
+        (.open, 37, 0.99),
+        (.eimADF, 37, 0.95),
+    ])
+    func `a NAT with four addresses, taken without regard to who sends, is crossed`(
+        _ other: NATClass, _ spacing: UInt64, _ least: Double
+    ) throws {
         let result = try Self.direct(
-            .eimAPDF, .eimAPDF, trials: Trials.of(300), change: { $0.chain[0].poolSize = 4 }, prepare: { _ in })
-        print("pool of four addresses × EIM+APDF: \(result.direct)/\(result.of) direct")
-        // Four servers see all four with a probability of 9%, three with 56%, two with 33%.
+            .eimAPDF, other, trials: Trials.of(1000),
+            change: { ($0.chain[0].poolSize, $0.chain[0].poolSpacing) = (4, spacing) }, prepare: { _ in })
+        print(
+            "pool of four addresses \(spacing) apart × \(other.rawValue): \(result.direct)/\(result.of) direct",
+            "(\(percent(result.direct, of: result.of))), p50 \(milliseconds(result.times, 0.5)),",
+            "p99 \(milliseconds(result.times, 0.99)); seeds hash(number, first, second, 5780)")
+        #expect(Double(result.direct) >= least * Double(result.of) - 1)
+    }
+
+    @Test func `two NATs with four addresses each are crossed where one pair of them fits`() throws {
+        let result = try Self.direct(
+            .eimAPDF, .eimAPDF, trials: Trials.of(300), change: { $0.chain[0].poolSize = 4 },
+            other: { $0.chain[0].poolSize = 4 }, prepare: { _ in })
+        print(
+            "pool of four × pool of four: \(result.direct)/\(result.of) direct",
+            "(\(percent(result.direct, of: result.of))); of 16 pairs of addresses one fits with a probability of 64%")
         #expect(Double(result.direct) >= 0.5 * Double(result.of))
     }
 }

@@ -13,7 +13,7 @@ import Traversal
         for message: ProbeMessage in [
             .ping(transaction: 7), .pong(transaction: .max, observed: endpoint), .pong(transaction: 1, observed: v6),
             .call(Call(.wantsAnswer, candidates: candidates)), .call(Call()), .ping(transaction: 9, padding: 1400),
-            .remind(transaction: 3, seconds: 240), .keepalive(transaction: 0),
+            .keepalive(Keepalive(.plain)), .keepalive(Keepalive(.asks, known: 115, wanted: 240)),
         ] {
             let sealed = seals.a.seal(message)
             let opened = try seals.b.open(sealed)

@@ -77,6 +77,17 @@ struct HostileBench: ~Copyable {
         settle()
     }
 
+    /// The peer names one place and answers what is sent there, once.
+    mutating func becomeDirect(at place: Endpoint, _ template: Call) throws {
+        var call = template
+        call.candidates = [Candidate(.host, place)]
+        self.call(call)
+        guard let transaction = engine.peers[peerIDs[0]]?.pings.last?.transaction else { throw NoPing() }
+        receive(seal(.pong(transaction: transaction, observed: Self.place(2, port: 9999))), from: place)
+    }
+
+    struct NoPing: Error {}
+
     mutating func run(for interval: Interval) {
         let end = now + interval
         while engine.nextDeadline <= end {

@@ -114,7 +114,7 @@ final class SimulatedAgent {
 
     private func claimAddresses() {
         if let outer = chain.last {
-            for offset in 0..<outer.kind.poolSize { world.register(outer.external + offset, of: index) }
+            for address in outer.addresses { world.register(address, of: index) }
         } else {
             world.register(inside, of: index)
         }

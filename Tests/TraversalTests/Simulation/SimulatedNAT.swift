@@ -31,12 +31,15 @@ final class SimulatedNAT {
         var replied = Interval.seconds(120)
         /// Outside addresses; more than one are used without regard to who sends.
         var poolSize: UInt64 = 1
+        /// From one of them to the next.
+        var poolSpacing: UInt64 = 1
         /// A firewall: everything but the translation.
         var translates = true
     }
 
     private struct Session {
         let outside: SimulatedAddress
+        let began: MonotonicTime
         var expires: MonotonicTime
         var isReplied = false
     }
@@ -46,7 +49,7 @@ final class SimulatedNAT {
         var expires: MonotonicTime
     }
 
-    let kind: Kind
+    var kind: Kind
     /// The first of its outside addresses.
     private(set) var external: UInt64
     private var random: SeededRandom
@@ -70,8 +73,10 @@ final class SimulatedNAT {
 
     static let nowhere = SimulatedAddress(0, 0)
 
+    var addresses: [UInt64] { (0..<kind.poolSize).map { external + $0 * kind.poolSpacing } }
+
     func owns(_ address: UInt64) -> Bool {
-        kind.translates && address >= external && address < external + kind.poolSize
+        kind.translates && addresses.contains(address)
     }
 
     /// Forgets everything, as after a power cut; with another address as after a new dial-up.
@@ -92,7 +97,7 @@ final class SimulatedNAT {
         let flow = SimulatedFlow(inside, remote)
         if var session = sessions[flow] {
             if session.expires > now {
-                session.expires = now + (session.isReplied ? kind.replied : kind.unreplied)
+                session.expires = now + lifetime(session, now)
                 sessions[flow] = session
                 letIn(inside, session.outside, remote, now)
                 return session.outside
@@ -100,11 +105,16 @@ final class SimulatedNAT {
             byOutside[SimulatedFlow(session.outside, remote)] = nil
         }
         let outside = allocate(inside, remote, now)
-        sessions[flow] = Session(outside: outside, expires: now + kind.unreplied)
+        sessions[flow] = Session(outside: outside, began: now, expires: now + kind.unreplied)
         byOutside[SimulatedFlow(outside, remote)] = inside
         sessionCount += 1
         letIn(inside, outside, remote, now)
         return outside
+    }
+
+    /// A session that has gone both ways and is two seconds old is a stream, as in Linux.
+    private func lifetime(_ session: Session, _ now: MonotonicTime) -> Interval {
+        session.isReplied && now.since(session.began) >= .seconds(2) ? kind.replied : kind.unreplied
     }
 
     /// What the filtering lets in because of a packet that went out.
@@ -129,7 +139,9 @@ final class SimulatedNAT {
         guard kind.translates else { return inside }
         var address = external
         if kind.poolSize > 1 {
-            address += SeededRandom.hash(inside.address, remote.address, UInt64(remote.port)) % kind.poolSize
+            address +=
+                SeededRandom.hash(inside.address, remote.address, UInt64(remote.port)) % kind.poolSize
+                * kind.poolSpacing
         }
         var port = wantedPort(inside, remote, now)
         for _ in 0..<64 {
@@ -195,8 +207,8 @@ final class SimulatedNAT {
     func inbound(_ outside: SimulatedAddress, from remote: SimulatedAddress, now: MonotonicTime) -> SimulatedAddress? {
         let key = SimulatedFlow(outside, remote)
         if let inside = byOutside[key], var session = sessions[SimulatedFlow(inside, remote)], session.expires > now {
+            if kind.refreshesOnInbound { session.expires = now + lifetime(session, now) }
             session.isReplied = true
-            if kind.refreshesOnInbound { session.expires = now + kind.replied }
             sessions[SimulatedFlow(inside, remote)] = session
             return inside
         }
@@ -214,7 +226,7 @@ final class SimulatedNAT {
         let flow = SimulatedFlow(inside, remote)
         // The reply would have the same two ends as a session that goes out by another port.
         if let session = sessions[flow], session.expires > now, session.outside != outside { return nil }
-        sessions[flow] = Session(outside: outside, expires: now + kind.unreplied)
+        sessions[flow] = Session(outside: outside, began: now, expires: now + kind.unreplied)
         byOutside[SimulatedFlow(outside, remote)] = inside
         sessionCount += 1
         return inside

@@ -86,6 +86,8 @@ final class World {
     var hasOtherAddress = true
     /// Datagrams between two agents, without relays and servers.
     var directDatagrams = 0
+    /// Requests to STUN servers and their answers.
+    var serverDatagrams = 0
     /// Sees each datagram that leaves an agent's network for another agent or nobody.
     var onDirect: ((_ agent: Int, Packet) -> Void)?
     private var heap: [Event] = []
@@ -224,6 +226,7 @@ final class World {
 
     private func answerSTUN(_ bytes: [UInt8], _ packet: Packet) {
         guard let request = try? unsafe Message(bytes.span.bytes), request.messageClass == .request else { return }
+        serverDatagrams += 2
         var builder = MessageBuilder(.success, transaction: request.transaction)
         builder.appendXORMappedAddress(packet.source.endpoint)
         let address = packet.destination.address
