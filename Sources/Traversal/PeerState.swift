@@ -87,14 +87,14 @@ final class PeerState {
     var search = Search()
     var punch: Punch?
     var openAt = MonotonicTime.never
-    var opening: OpeningState?
-    var spray: SprayState?
+    @Seldom var opening: OpeningState?
+    @Seldom var spray: SprayState?
     var lastLargeSpray: MonotonicTime?
     var nextPortSampler: SocketID?
     var retired: [(socket: SocketID, until: MonotonicTime)] = []
     var comparisons = 0
     var nextComparison = MonotonicTime.never
-    var mtu: PathMTU?
+    @Seldom var mtu: PathMTU?
     var keeping = Keeping()
 
     var pingBudget: TokenBucket

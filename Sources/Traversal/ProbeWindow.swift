@@ -7,11 +7,13 @@ struct ProbeWindow {
     static let size = (words - 1) * 64
 
     private var highest: UInt64 = 0
-    private var seen = [UInt64](repeating: 0, count: Int(words))
+    /// Empty before the first: most peers of a large mesh send none.
+    private var seen: [UInt64] = []
 
     /// Whether `counter` is new; marks it as seen.
     mutating func accept(_ counter: UInt64) -> Bool {
         guard counter > 0, highest < Self.size || counter > highest - Self.size else { return false }
+        if seen.isEmpty { seen = [UInt64](repeating: 0, count: Int(Self.words)) }
         let word = counter / 64
         if counter > highest {
             let first = highest / 64
