@@ -102,6 +102,7 @@ final class AgentRun: Sendable {
             group.addTask { await talk.announce(admission.credential) }
             group.addTask { try await talk.renewals() }
             group.addTask { try await talk.watchUnderlay() }
+            group.addTask { try await talk.trimHeap() }
             group.addTask { try await talk.watchNAT() }
             group.addTask { try await talk.keepPortMapped() }
             group.addTask { try await talk.greetRequired() }

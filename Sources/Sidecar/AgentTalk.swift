@@ -1,5 +1,6 @@
 import Addressing
 import Directory
+import Linux
 import Logging
 import Membership
 import Sodium
@@ -177,6 +178,14 @@ struct AgentTalk: Sendable {
         do { try await directory.use(admission.credential) } catch { run.logger.info("directory: \(error)") }
         await announce(admission.credential)
         run.logger.info("credential renewed until \(admission.credential.expires.seconds)")
+    }
+
+    /// Gives memory back that is not used any more.
+    func trimHeap() async throws {
+        while true {
+            try await Task.sleep(nanoseconds: 5_000_000_000)
+            Heap.trim()
+        }
     }
 
     /// Tells the tunnel the pod's other addresses, now and whenever they change.

@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import Linux
 
@@ -11,8 +10,7 @@ let overview = """
     `warrend sidecar --help` and `warrend wireguard --help` say more.
     """
 
-// By default as many heaps as eight times the node's processors: each keeps what its threads once used.
-_ = mallopt(M_ARENA_MAX, 2)
+Heap.configure()
 
 do throws(Arguments.Failure) {
     let words = CommandLine.arguments.dropFirst()
