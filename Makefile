@@ -94,6 +94,11 @@ bench: root bench-deps bench-build
 bench-integrity: root bench-deps bench-build
 	@SIZE="$(SIZE)" FULL="$(FULL)" QUICK="$(QUICK)" python3 Benchmarks/integrity.py
 
+## order: which functions of the sidecar run, for the linker to put side by side, after larger changes; needs root
+order: root bench-deps build
+	@$(toolchain)
+	python3 Benchmarks/order.py
+
 ## bench-relay: a relay's CPU beside the ceiling, by UDP and TLS, and 5,000 TLS members when it is killed (QUICK=1); needs root
 bench-relay: root bench-deps
 	@if [ -z "$${WARREN_BIN_DIR:-}" ]; then
@@ -123,4 +128,4 @@ clean:
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static
+.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static order

@@ -83,7 +83,7 @@ class Mesh:
              '--bounding-set=-all', '--inh-caps=-all', binary('warrend'), 'sidecar', '--token-file', token, '--name', name,
              '--state-dir', f'{side.own}/state', '--control', side.control, '--log-level', 'warning'], log=log)
         wait(name, lambda: 'accepted' in run_quietly(self.ask(side, 'status')), program, log)
-        side.pid = next(pid for pid in side.pids() if os.readlink(f'/proc/{pid}/exe').endswith('/warrend'))
+        side.pid = program.pid  # Everything before it has become it.
         return side
 
     def attach(self, side, name):
