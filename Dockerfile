@@ -2,7 +2,7 @@
 FROM swift:6.3-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        pkg-config libsodium-dev libmnl-dev libsqlite3-dev libssl-dev \
+        bzip2 pkg-config libsodium-dev libmnl-dev libsqlite3-dev libssl-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Package.swift ./
@@ -13,6 +13,9 @@ RUN for product in warren-cni warren-hub warrend warren; do \
         swift build -c release --product "$product" || exit 1; \
         install -D -s -m 0755 ".build/release/$product" "/out/$product"; \
     done
+# The plugin is copied to nodes, and needs nothing of them.
+COPY .ci/cni-static ./.ci/cni-static
+RUN .ci/cni-static "$(command -v swift)" && install -D -m 0755 .build-static/warren-cni /out/warren-cni
 
 FROM debian:bookworm-slim
 RUN apt-get update \

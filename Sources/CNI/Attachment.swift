@@ -67,9 +67,12 @@ package struct Attachment: Sendable {
     /// Before a delegated plugin is asked, whose undoing would take the first attachment's addresses.
     private func refuseSecond(_ settings: Settings) throws(CNIError) {
         let folder = AttachmentFolder(dataDir: settings.location.dataDir)
-        guard let record = try folder.record(of: holder, in: settings.network) else { return }
+        if let record = try folder.record(of: holder, in: settings.network) { throw alreadyAttached(record) }
+    }
+
+    private func alreadyAttached(_ record: AttachmentRecord) -> CNIError {
         let list = Self.list(record.addresses.map(\.address))
-        throw .alreadyAttached("attach \(holder) to \(settings.network): it holds \(list) already")
+        return .alreadyAttached("attach \(holder) to \(record.network): it holds \(list) already")
     }
 
     /// Chooses addresses and puts them on record: the one thing that is done under the store's lock.
@@ -78,6 +81,7 @@ package struct Attachment: Sendable {
         _ previous: Result?, leased: Result?
     ) throws(CNIError) -> AttachmentRecord {
         let store = try Store(creating: settings.location)
+        if let other = try store.record(of: holder) { throw alreadyAttached(other) }
         var record = AttachmentRecord(
             network: settings.network, holder: holder, netns: netns, interface: settings.interface, ownerUid: owner,
             addresses: leased?.addresses.map(\.prefix) ?? [], pod: arguments.pod, created: Int64(time(nil)))
