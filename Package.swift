@@ -172,12 +172,23 @@ let full: [Target] = [
             "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioWebSocket, nioTLS, nioSSL, grdb,
             logging,
         ], settings: house),
+    // libyaml itself: Yams, which has a copy of it, brings all of Foundation into `warren`, which each pod runs as a probe.
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    module("JSON"),
+    module("Manifest", ["JSON", "CYAML"]),
+    module("Injection", ["JSON", "Membership", "Addressing"]),
+    module("InjectionArguments", ["Injection", arguments]),
     program("warrend", ["Sidecar", "Tunnel", "Linux", logging], linking: compact),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),
     program("warren-hub", ["Hub", "Directory", "Membership", "Sodium", "Addressing", "Timing", arguments, logging]),
-    program("warren", ["Netcheck", "Control", "Membership", "Sodium", "Linux", "Addressing", arguments]),
+    program(
+        "warren",
+        [
+            "Injection", "InjectionArguments", "JSON", "Manifest", "Netcheck", "Control", "Membership", "Sodium",
+            "Linux", "Addressing", arguments,
+        ]),
     program(
         "warren-relay-load",
         [
@@ -202,6 +213,7 @@ let full: [Target] = [
             "STUN", "Tunnel", "Control", nioCore,
         ]),
     tests("Control", ["Linux", "Addressing"]),
+    tests("Injection", ["JSON", "Manifest", "Addressing"], resources: [.copy("Shapes")]),
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [

@@ -5,7 +5,9 @@ import Control
 struct Warren: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "warren", abstract: "Ask the Warren sidecar of this pod.",
-        subcommands: [Status.self, Peers.self, Netcheck.self, Ready.self, Hosts.self, Whois.self, Leave.self])
+        subcommands: [
+            Status.self, Peers.self, Netcheck.self, Ready.self, Hosts.self, Whois.self, Leave.self, Inject.self,
+        ])
 
     @Option(help: "The sidecar's local API socket.") var control = "/run/warren/control.sock"
 

@@ -1,0 +1,75 @@
+import Membership
+
+/// What the installation decides, for all pods alike.
+package struct InjectionSettings: Equatable, Sendable {
+    /// What proves to the hub that this pod may join.
+    package enum TokenSource: Equatable, Sendable {
+        /// A join token in a Secret of the pod's namespace, under `key`.
+        case secret(name: String, key: String)
+        /// The pod's service account, by a token for `audience` alone that lasts `seconds` and is renewed by the kubelet.
+        case projected(audience: String, seconds: Int)
+    }
+
+    /// How the sidecar comes by the TUN device (see the plugin's documentation).
+    package enum DeviceSource: Equatable, Sendable {
+        /// The node's /dev/net/tun, as a hostPath: not within Pod Security "baseline" or "restricted".
+        case hostPath
+        /// A device plugin's resource, as `warren.dev/tun`.
+        case resource(String)
+        /// The node agent hands over the descriptor: nothing is mounted.
+        case node
+    }
+
+    package enum Style: String, Sendable {
+        /// First in initContainers with restartPolicy Always (Kubernetes 1.29 and newer).
+        case native
+        /// First in containers: what older clusters can do.
+        case plain
+    }
+
+    package var image: String
+    package var pullPolicy: String?
+    package var token: TokenSource
+    /// A ConfigMap with the hub's public address and pin, mounted beside the token.
+    package var hubConfigMap: String?
+    package var device: DeviceSource
+    package var style: Style
+    package var cpuRequest: String
+    package var memoryRequest: String
+    package var memoryLimit: String
+    /// How long the mesh may take before the sidecar is started anew.
+    package var startupSeconds: Int
+
+    package init(
+        image: String, pullPolicy: String? = nil, token: TokenSource = .secret(name: "warren-token", key: "token"),
+        hubConfigMap: String? = nil, device: DeviceSource = .hostPath, style: Style = .native,
+        cpuRequest: String = "50m", memoryRequest: String = "32Mi", memoryLimit: String = "128Mi",
+        startupSeconds: Int = 60
+    ) {
+        self.image = image
+        self.pullPolicy = pullPolicy
+        self.token = token
+        self.hubConfigMap = hubConfigMap
+        self.device = device
+        self.style = style
+        self.cpuRequest = cpuRequest
+        self.memoryRequest = memoryRequest
+        self.memoryLimit = memoryLimit
+        self.startupSeconds = startupSeconds
+    }
+}
+
+extension InjectionSettings {
+    /// A DNS subdomain (RFC 1123), as the API wants for the names of Secrets and ConfigMaps.
+    package static func isObjectName(_ text: String) -> Bool {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        return text.utf8.count <= 253 && parts.allSatisfy { AgentName.isValid(String($0)) }
+    }
+
+    /// A resource quantity of the API: a decimal number with one of its suffixes.
+    package static func isQuantity(_ text: String) -> Bool {
+        let number = text.prefix { $0.isASCII && $0.isNumber || $0 == "." }
+        let suffixes = ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"]
+        return Double(number).map { $0 > 0 } ?? false && suffixes.contains(String(text.dropFirst(number.count)))
+    }
+}

@@ -1,0 +1,90 @@
+package import ArgumentParser
+package import Injection
+
+/// What `warren-injector` and `warren inject` can be told about the sidecar: with the same words they give the same pod.
+package struct SidecarArguments: ParsableArguments {
+    @Option(help: ArgumentHelp("The sidecar's image.", valueName: "image"))
+    package var image = "warren:latest"
+    @Option(
+        help: ArgumentHelp("Always, IfNotPresent or Never; the cluster's default if left out.", valueName: "policy"))
+    package var pullPolicy: String?
+    @Option(help: ArgumentHelp("The Secret with the join token, in the pod's namespace.", valueName: "name"))
+    package var tokenSecret = "warren-token"
+    @Option(help: ArgumentHelp("The token's key in the Secret.", valueName: "key"))
+    package var tokenKey = "token"
+    @Flag(help: "Join by a token of the pod's service account, in place of a join token.")
+    package var projectedToken = false
+    @Option(help: ArgumentHelp("Who the service account's token is for.", valueName: "name"))
+    package var tokenAudience = "warren"
+    @Option(
+        help: ArgumentHelp("A ConfigMap with the hub's address and pin, mounted beside the token.", valueName: "name"))
+    package var hubConfigMap: String?
+    @Option(
+        help: ArgumentHelp(
+            "How the sidecar comes by the TUN device: hostPath, node (the node agent hands it over) or a device plugin's resource.",
+            valueName: "source"))
+    package var device = "hostPath"
+    @Flag(help: "Add a plain container instead of a native sidecar: before Kubernetes 1.29.")
+    package var plainSidecar = false
+    @Option(help: ArgumentHelp("The cluster's version, which decides between native and plain.", valueName: "1.MINOR"))
+    package var kubernetesVersion: String?
+    @Option(help: ArgumentHelp("The CPU that is requested.", valueName: "quantity"))
+    package var cpuRequest = "50m"
+    @Option(help: ArgumentHelp("The memory that is requested.", valueName: "quantity"))
+    package var memoryRequest = "32Mi"
+    @Option(help: ArgumentHelp("The most memory it may use.", valueName: "quantity"))
+    package var memoryLimit = "128Mi"
+    @Option(help: ArgumentHelp("How long the mesh may take before the sidecar starts anew.", valueName: "seconds"))
+    package var startupTimeout = 60
+
+    package init() {}
+
+    package func validate() throws { _ = try settings() }
+
+    package func settings() throws -> InjectionSettings {
+        guard !image.isEmpty, image.utf8.count <= 512, !image.contains(where: \.isWhitespace) else {
+            throw ValidationError("--image \(image): not an image")
+        }
+        if let pullPolicy, !["Always", "IfNotPresent", "Never"].contains(pullPolicy) {
+            throw ValidationError("--pull-policy \(pullPolicy): Always, IfNotPresent or Never is needed")
+        }
+        for (option, name) in [("--token-secret", tokenSecret), ("--hub-config-map", hubConfigMap ?? "x")]
+        where !InjectionSettings.isObjectName(name) {
+            throw ValidationError("\(option) \(name): not a name")
+        }
+        for (option, quantity) in [
+            ("--cpu-request", cpuRequest), ("--memory-request", memoryRequest), ("--memory-limit", memoryLimit),
+        ] where !InjectionSettings.isQuantity(quantity) {
+            throw ValidationError("\(option) \(quantity): a quantity is needed, as 50m or 64Mi")
+        }
+        guard (1...3600).contains(startupTimeout) else {
+            throw ValidationError("--startup-timeout \(startupTimeout): 1 to 3600 seconds")
+        }
+        let source: InjectionSettings.DeviceSource
+        switch device {
+        case "hostPath": source = .hostPath
+        case "node": source = .node
+        default:
+            guard device.contains("/"), !device.contains(where: \.isWhitespace) else {
+                throw ValidationError("--device \(device): hostPath, node or a resource (as warren.dev/tun) is needed")
+            }
+            source = .resource(device)
+        }
+        return InjectionSettings(
+            image: image, pullPolicy: pullPolicy,
+            token: projectedToken
+                ? .projected(audience: tokenAudience, seconds: 3600) : .secret(name: tokenSecret, key: tokenKey),
+            hubConfigMap: hubConfigMap, device: source, style: try style(), cpuRequest: cpuRequest,
+            memoryRequest: memoryRequest, memoryLimit: memoryLimit, startupSeconds: startupTimeout)
+    }
+
+    /// Native sidecars are there, without a feature gate, since Kubernetes 1.29.
+    private func style() throws -> InjectionSettings.Style {
+        guard let kubernetesVersion else { return plainSidecar ? .plain : .native }
+        let parts = kubernetesVersion.drop { $0 == "v" }.split(separator: ".")
+        guard parts.count >= 2, parts[0] == "1", let minor = Int(parts[1].prefix { $0.isNumber }) else {
+            throw ValidationError("--kubernetes-version \(kubernetesVersion): 1.MINOR is needed")
+        }
+        return plainSidecar || minor < 29 ? .plain : .native
+    }
+}
