@@ -174,10 +174,21 @@ let full: [Target] = [
         ], settings: house),
     // libyaml itself: Yams, which has a copy of it, brings all of Foundation into `warren`, which each pod runs as a probe.
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
-    module("JSON"),
-    module("Manifest", ["JSON", "CYAML"]),
-    module("Injection", ["JSON", "Membership", "Addressing"]),
-    module("InjectionArguments", ["Injection", arguments]),
+    module("JSON", settings: house),
+    module("Manifest", ["JSON", "CYAML"], settings: house),
+    module("Injection", ["JSON", "Membership", "Addressing"], settings: house),
+    module("InjectionArguments", ["Injection", arguments], settings: house),
+    module(
+        "Kubernetes", ["JSON", "Addressing", "Linux", "Timing", nioCore, nioPosix, nioHTTP1, nioSSL], settings: house),
+    module(
+        "Injector",
+        [
+            "Injection", "Kubernetes", "JSON", "COpenSSL", "Linux", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1,
+            nioSSL, logging,
+        ], settings: house),
+    program(
+        "warren-injector",
+        ["Injector", "Injection", "InjectionArguments", "Kubernetes", "Linux", "Timing", arguments, logging]),
     program("warrend", ["Sidecar", "Tunnel", "Linux", logging], linking: compact),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
@@ -213,6 +224,15 @@ let full: [Target] = [
             "STUN", "Tunnel", "Control", nioCore,
         ]),
     tests("Control", ["Linux", "Addressing"]),
+    tests(
+        "Kubernetes",
+        ["Injector", "Injection", "JSON", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
+    tests(
+        "Injector",
+        [
+            "Injection", "Kubernetes", "Manifest", "JSON", "Linux", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1,
+            nioSSL, logging,
+        ]),
     tests("Injection", ["JSON", "Manifest", "Addressing"], resources: [.copy("Shapes")]),
     .testTarget(
         name: "InteroperabilityTests",
@@ -241,11 +261,15 @@ let coreOnly = Context.environment["WARREN_CORE"] == "1"
 // Each dependency and why it is worth its build time:
 // swift-nio, swift-nio-ssl: TLS needs a library, and both ends of the hub link share this one (no OpenSSL in a sidecar).
 // GRDB: SQLite for the hub's records, with migrations and WAL handled by people who do nothing else.
+// (The injector's certificates are made with libcrypto, which the hub loads anyway: swift-certificates would compile a
+// second BoringSSL for it. Its calls of the Kubernetes API are too few for async-http-client's four minutes.)
 // swift-argument-parser, swift-log: small, and what every Swift server program uses.
 let package = Package(
     name: "warren",
     products: ["warren-cni"].map { .executable(name: $0, targets: [$0]) }
-        + (coreOnly ? [] : ["warrend", "warren-hub", "warren"].map { .executable(name: $0, targets: [$0]) }),
+        + (coreOnly
+            ? []
+            : ["warrend", "warren-hub", "warren-injector", "warren"].map { .executable(name: $0, targets: [$0]) }),
     dependencies: coreOnly
         ? []
         : [

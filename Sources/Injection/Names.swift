@@ -24,7 +24,10 @@ package enum Names {
     /// Set by the injector: how the sidecar was added, `native` or `plain`.
     package static let injected = "warren.dev/injected"
 
-    static let annotations: Set<String> = [name, require, port, logLevel, tokenSecret, injected]
+    /// Read by warren-cni: `"true"` or `"false"`, whether the pod gets an interface. One that is injected gets one anyway.
+    package static let mesh = "warren.dev/mesh"
+
+    static let annotations: Set<String> = [name, require, port, logLevel, tokenSecret, injected, mesh]
 
     /// Where the container that commands speak to by default is named (kubectl).
     static let defaultContainer = "kubectl.kubernetes.io/default-container"

@@ -7,6 +7,11 @@ enum PodRules {
         if pod.spec["securityContext"]?["runAsUser"]?.integer == Int64(Names.uid) {
             throw reservedUID("spec.securityContext")
         }
+        if pod.annotation(Names.mesh) == "false" {
+            throw Refusal(
+                "annotation \(Names.mesh): \"false\" keeps the interface from the pod, and the sidecar needs it",
+                instead: "remove it")
+        }
         for container in pod.others { try check(container, of: pod) }
     }
 

@@ -52,7 +52,7 @@ extension EndToEnd {
             let build = try #require(Self.instructions.first { $0.arguments.contains("for product in") })
             let list = try #require(build.arguments.split(separator: ";").first)
             let products = Set(list.split(separator: " ").dropFirst(3).map(String.init))
-            #expect(products == Set(Programs.needed))
+            #expect(products == Set(Programs.shipped))
             let declared = Repository.text("Package.swift")
             for product in products {
                 #expect(declared.contains("program(\"\(product)\"") || declared.contains("[\"\(product)\"]"))
@@ -70,7 +70,7 @@ extension EndToEnd {
             // In every Debian image; the Swift runtime is linked in.
             let base = ["libc6", "libgcc-s1", "libstdc++6", "zlib1g"]
             let final = Set(try #require(stages.last) + base)
-            for program in Programs.needed {
+            for program in Programs.shipped {
                 for library in try Self.systemLibraries(of: "\(try Programs.folder())/\(program)") {
                     #expect(final.contains(try Self.package(of: library)), "\(program) loads \(library)")
                 }

@@ -39,6 +39,8 @@ package struct Image: Sendable {
 /// The programs under test.
 package enum Programs {
     package static let needed = ["warren-cni", "warren-hub", "warrend", "warren"]
+    /// Those of the image: what runs beside an API server too.
+    package static let shipped = needed + ["warren-injector"]
 
     /// `WARREN_BIN_DIR`, or the folder of the running executable or of its test bundle.
     package static func folder() throws -> String {

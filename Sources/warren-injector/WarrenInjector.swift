@@ -1,0 +1,129 @@
+import ArgumentParser
+import Glibc
+import Injection
+import InjectionArguments
+import Injector
+import Kubernetes
+import Linux
+import Logging
+import Timing
+
+/// The admission webhook that adds the sidecar to pods.
+struct WarrenInjector: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "warren-injector",
+        abstract: "Add the Warren sidecar to pods that ask for it: a mutating admission webhook.",
+        discussion: """
+            Serves POST \(InjectorServer.podPath) for pods that ask by their label \(Names.inject): \(Names.enabled), and \
+            \(InjectorServer.namespacePath) for those whose namespace asks. Its certificates are its own: in a cluster it \
+            makes them, renews them, shares them with the other replicas in a Secret, and tells the API server.
+            """)
+
+    @Option(help: ArgumentHelp("The TLS port for reviews.", valueName: "ip:port")) var listen = "0.0.0.0:8443"
+    @Option(help: ArgumentHelp("The port for /healthz, /readyz and /metrics.", valueName: "port"))
+    var healthPort: UInt16 = 8080
+    @Option(
+        help: ArgumentHelp(
+            "A folder with tls.crt and tls.key, read again when they change, in place of certificates in the cluster.",
+            valueName: "dir"))
+    var tlsDir: String?
+    @Flag(help: "Make and renew the certificates in --tls-dir; its ca.crt is what verifies them.") var selfMade = false
+    @Option(help: ArgumentHelp("The Service that the API server calls.", valueName: "name"))
+    var service = "warren-injector"
+    @Option(help: ArgumentHelp("The Service's namespace; the pod's own if left out.", valueName: "name"))
+    var namespace: String?
+    @Option(help: ArgumentHelp("The Secret that keeps the certificates.", valueName: "name"))
+    var secret = "warren-injector-tls"
+    @Option(help: ArgumentHelp("The MutatingWebhookConfiguration to tell.", valueName: "name"))
+    var webhookConfiguration = "warren-injector"
+    @Option(help: ArgumentHelp("A further DNS name to be called by (again for more).", valueName: "name"))
+    var dnsName: [String] = []
+    @Option(help: ArgumentHelp("How long to go on serving after SIGTERM.", valueName: "seconds")) var drain: UInt64 = 5
+    @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+    var logLevel = "info"
+    @OptionGroup(title: "Sidecar options") var sidecar: SidecarArguments
+
+    static func start(_ termination: Termination?) async {
+        do {
+            var command = try parseAsRoot()
+            if let injector = command as? WarrenInjector {
+                guard let termination else { throw InjectorError.option("signals can't be waited for") }
+                try await injector.run(until: termination)
+            } else {
+                try command.run()
+            }
+        } catch let error as InjectorError { fail("\(error)") } catch let error as KubernetesError {
+            fail("\(error); outside a cluster, give it --tls-dir")
+        } catch { exit(withError: error) }
+    }
+
+    private static func fail(_ text: String) -> Never {
+        writeErrorLine("warren-injector: \(text)")
+        Glibc.exit(1)
+    }
+
+    private func run(until termination: Termination) async throws {
+        var logger = Logger(label: "warren-injector") { StreamLogHandler.standardError(label: $0) }
+        guard let level = Logger.Level(rawValue: logLevel) else {
+            throw InjectorError.option("--log-level \(logLevel): not a level")
+        }
+        logger.logLevel = level
+        let identity = ServingIdentity()
+        let keeping = try keeping(identity, logger)
+        let server = InjectorServer(
+            Admission(SidecarInjection(try sidecar.settings())), identity: identity, options: try options(),
+            logger: logger)
+        try await server.start()
+        await withDiscardingTaskGroup { certificates in
+            certificates.addTask { await keeping() }
+            await withDiscardingTaskGroup { serving in
+                serving.addTask { await server.run() }
+                await termination.wait()
+                logger.info("ending: served for \(drain) s more")
+                serving.cancelAll()
+            }
+            certificates.cancelAll()
+        }
+    }
+
+    private func options() throws -> InjectorServer.Options {
+        guard let colon = listen.lastIndex(of: ":"), let port = UInt16(listen[listen.index(after: colon)...]) else {
+            throw InjectorError.option("--listen \(listen): IP:PORT is needed")
+        }
+        var options = InjectorServer.Options()
+        options.host = String(listen[..<colon].filter { $0 != "[" && $0 != "]" })
+        options.port = Int(port)
+        options.healthPort = Int(healthPort)
+        options.drain = min(drain, 300)
+        return options
+    }
+
+    /// What keeps the certificates for as long as it runs.
+    private func keeping(_ identity: ServingIdentity, _ logger: Logger) throws -> @Sendable () async -> Void {
+        if let tlsDir, !selfMade {
+            let given = GivenCertificate(tlsDir)
+            try identity.show(given.load(), authorityEnd: nil)
+            return { await given.run(identity, logger: logger) }
+        }
+        let store: any CertificateStore
+        var home = namespace
+        if let tlsDir {
+            store = FolderStore(tlsDir)
+        } else {
+            guard !selfMade else { throw InjectorError.option("--self-made needs --tls-dir") }
+            let cluster = try ClusterConfiguration.inCluster()
+            home = home ?? cluster.namespace
+            store = SecretStore(
+                try KubernetesClient(cluster), namespace: home ?? cluster.namespace, secret: secret,
+                configuration: webhookConfiguration)
+        }
+        let host = "\(service).\(home ?? "warren-system")"
+        let names = ["\(host).svc", "\(host).svc.cluster.local"] + dnsName
+        guard names.allSatisfy(CertificateIssuer.isDNSName) else {
+            throw InjectorError.option("--service, --namespace, --dns-name: \(names) are not DNS names")
+        }
+        let keeper = CertificateKeeper(
+            store: store, policy: CertificatePolicy(names: names), identity: identity, logger: logger)
+        return { await keeper.run() }
+    }
+}
