@@ -53,7 +53,7 @@ extension EndToEnd {
             let list = try #require(build.arguments.split(separator: ";").first)
             let products = Set(list.split(separator: " ").dropFirst(3).map(String.init))
             #expect(products == Set(Programs.shipped))
-            let declared = Repository.text("Package.swift")
+            let declared = Repository.text("Package.swift").filter { !$0.isWhitespace }
             for product in products {
                 #expect(declared.contains("program(\"\(product)\"") || declared.contains("[\"\(product)\"]"))
                 #expect(isExecutable("\(try Programs.folder())/\(product)"))
