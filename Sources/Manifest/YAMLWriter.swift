@@ -113,9 +113,10 @@ import JSON
             let isIndented = text.utf8.first == UInt8(ascii: " ") || text.utf8.first == UInt8(ascii: "\n")
             return isIndented ? YAML_DOUBLE_QUOTED_SCALAR_STYLE : YAML_LITERAL_SCALAR_STYLE
         }
-        // `=` and `<<` are types of their own in YAML 1.1, and others' readers know dates and sexagesimal numbers.
-        let first = text.utf8.first ?? 0
-        let mayBeNumber = (0x30...0x39).contains(first) || "+-.=<".utf8.contains(first)
+        // `=` and `<<` are types of their own in YAML 1.1, and others' readers know dates, sexagesimal numbers and infinity.
+        let isNumeric = text.utf8.allSatisfy { (0x30...0x39).contains($0) || "+-.:_eETtZz ".utf8.contains($0) }
+        let mayBeNumber =
+            isNumeric || text == "=" || text == "<<" || [".inf", ".nan"].contains(text.suffix(4).lowercased())
         guard !mayBeNumber, YAMLScalar.resolve(text) == .string(text) else { return YAML_DOUBLE_QUOTED_SCALAR_STYLE }
         return YAML_PLAIN_SCALAR_STYLE
     }

@@ -77,7 +77,7 @@ import Testing
         (["--plain-sidecar"], "postStart"), (["--kubernetes-version", "v1.28.4"], "postStart"),
         (["--projected-token"], "serviceAccountToken"), (["--device", "warren.dev/tun"], "warren.dev/tun: \"1\""),
         (["--token-secret", "mine"], "name: mine"), (["--hub-config-map", "hub"], "configMap"),
-        (["--pull-policy", "Never"], "imagePullPolicy: Never"), (["--memory-limit", "64Mi"], "memory: \"64Mi\""),
+        (["--pull-policy", "Never"], "imagePullPolicy: Never"), (["--memory-limit", "64Mi"], "memory: 64Mi"),
     ])
     func `options say what the sidecar is like`(_ options: [String], _ expected: String) throws {
         let result = try Self.run("warren", ["inject", "-f", "-"] + options, input: Self.manifest)
