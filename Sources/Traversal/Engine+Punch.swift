@@ -25,7 +25,7 @@ extension Engine {
             start = isKnown ? .never : start + Limits.yieldToPeer
         }
         var punch = Punch(now: now)
-        punch.careful = .init(at: start, count: peer.isPooled ? Limits.roundsToPool : Limits.rounds.count)
+        punch.careful = .init(at: start)
         punch.helpsPeer = !peer.needsDirect
         if let turn = escapeTurn(peer) {
             punch.escapeAt = start + Limits.escapeAfter * turn.first

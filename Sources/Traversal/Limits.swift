@@ -37,9 +37,6 @@ package enum Limits {
         .zero, .milliseconds(30), .milliseconds(60), .milliseconds(100), .milliseconds(200), .milliseconds(400),
         .milliseconds(800),
     ]
-    /// Rounds to a NAT of many addresses, and to it from a fresh socket: all of them together must not use up the pings.
-    static let roundsToPool = 4
-    static let roundsFromFresh = 1
     /// Dies behind our own NAT and before the peer's.
     static let openerHops: UInt8 = 2
     /// One way between two agents by relay, until it is known.

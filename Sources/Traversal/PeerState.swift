@@ -237,21 +237,16 @@ struct Punch {
 
     struct Rounds {
         let start: MonotonicTime
-        private let count: Int
         private(set) var index = 0
 
-        /// - Parameter count: of how many, the first ones.
-        init(at start: MonotonicTime, count: Int = Limits.rounds.count) {
-            self.start = start
-            self.count = min(count, Limits.rounds.count)
-        }
+        init(at start: MonotonicTime) { self.start = start }
 
-        var next: MonotonicTime { index < count ? start + Limits.rounds[index] : .never }
+        var next: MonotonicTime { index < Limits.rounds.count ? start + Limits.rounds[index] : .never }
 
         mutating func advance(past now: MonotonicTime) {
             while next <= now { index += 1 }
         }
 
-        mutating func stop() { index = count }
+        mutating func stop() { index = Limits.rounds.count }
     }
 }

@@ -190,7 +190,9 @@ import Timing
             "keepalive: binding of 120 s becomes one of 40 s: \(gaps.count) trials, data after p50",
             "\(milliseconds(gaps, 0.5)), longest \(milliseconds(gaps, 1))")
         #expect(gaps.max() ?? .seconds(9) <= .seconds(1))
-        #expect(results.filter { $0.arrived != 2 || $0.known > 28 }.isEmpty)
+        #expect(results.allSatisfy { $0.arrived == 2 })
+        // A few keep the longer spacing: what is missed is asked for each time.
+        #expect(results.count { $0.known <= 28 } * 20 >= results.count * 19)
     }
 
     // MARK: Unused
