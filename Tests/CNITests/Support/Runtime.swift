@@ -71,11 +71,13 @@ final class Runtime: Sendable {
         try call(environment(command, container: container), input)
     }
 
-    /// The files of the network's store but for its lock.
-    var records: [String] { folder.names("networks/mesh").filter { $0 != "lock" && !$0.hasPrefix("last_") } }
+    /// The network's reservations. A writer's temporary file, which the next one replaces, is none.
+    var records: [String] {
+        folder.names("networks/mesh").filter { $0 != "lock" && !$0.hasPrefix("last_") && !$0.hasPrefix(".") }
+    }
 
     /// The attachments on record.
-    var attachments: [String] { folder.names("attachments/mesh") }
+    var attachments: [String] { folder.names("attachments/mesh").filter { !$0.hasPrefix(".") } }
 
     func link(_ name: String = "warren0") throws -> Link? { try pod.link(name) }
 
