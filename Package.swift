@@ -98,6 +98,7 @@ let core: [Target] = [
         "Gather",
         ["STUN", "PortMapping", "Netlink", "Transport", "Sodium", "Linux", "CLinux", "Addressing", "Timing"]),
     module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"], settings: house),
+    module("Handover", ["Tun", "Netlink", "Linux", "CLinux"]),
     module(
         "Tunnel", ["WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     .executableTarget(name: "warren-cni", dependencies: ["CNI"], swiftSettings: house, linkerSettings: plugin),

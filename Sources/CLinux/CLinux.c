@@ -41,7 +41,8 @@ const unsigned long CLinux_TUNSETIFF = TUNSETIFF, CLinux_TUNGETIFF = TUNGETIFF, 
                     CLinux_TUNSETSNDBUF = TUNSETSNDBUF, CLinux_TUNSETCARRIER = TUNSETCARRIER,
                     CLinux_TUNGETFEATURES = TUNGETFEATURES, CLinux_SIOCGIFMTU = SIOCGIFMTU,
                     CLinux_SIOCGIFINDEX = SIOCGIFINDEX, CLinux_SIOCGIFNAME = SIOCGIFNAME,
-                    CLinux_NS_GET_USERNS = NS_GET_USERNS, CLinux_TUNGETDEVNETNS = TUNGETDEVNETNS;
+                    CLinux_NS_GET_USERNS = NS_GET_USERNS, CLinux_NS_GET_NSTYPE = NS_GET_NSTYPE,
+                    CLinux_TUNGETDEVNETNS = TUNGETDEVNETNS;
 
 int CLinux_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
 int CLinux_open(const char *path, int flags, unsigned int mode) { return open(path, flags, mode); }
@@ -72,6 +73,8 @@ int CLinux_set_time_slice(uint64_t nanoseconds) {
     attributes.nice = getpriority(PRIO_PROCESS, 0);
     return (int)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
+
+int CLinux_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
 int CLinux_memfd_create(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 

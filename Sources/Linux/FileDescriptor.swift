@@ -78,6 +78,21 @@ package struct FileDescriptor: ~Copyable, Sendable {
     }
 }
 
+extension FileDescriptor {
+    /// What a symbolic link leads to (readlink(2)), at most 4095 bytes.
+    package static func target(of path: String) throws(SystemError) -> String {
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let length = try check("readlink \(path)") {
+            unsafe bytes.withUnsafeMutableBytes { bytes in
+                // Safe: as many bytes as the buffer has.
+                unsafe Int32(
+                    clamping: readlink(path, bytes.assumingMemoryBound(to: CChar.self).baseAddress!, bytes.count))
+            }
+        }
+        return String(decoding: bytes.prefix(Int(length)), as: UTF8.self)
+    }
+}
+
 /// Writes a line to the standard error output; a closed one is ignored.
 package func writeErrorLine(_ line: String) {
     let bytes = Array("\(line)\n".utf8)

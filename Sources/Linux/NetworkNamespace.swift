@@ -12,6 +12,12 @@ package struct NetworkNamespace: ~Copyable, Sendable {
         self.path = path
     }
 
+    /// - Parameter path: for error messages.
+    package init(owning descriptor: consuming FileDescriptor, path: String) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+
     /// The calling thread's namespace.
     package static func current() throws(SystemError) -> NetworkNamespace {
         try NetworkNamespace(path: "/proc/thread-self/ns/net")

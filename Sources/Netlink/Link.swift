@@ -8,6 +8,8 @@ package struct Link: Hashable, Sendable {
     package let mtu: UInt32
     /// IFF_UP is set: it was brought up. Whether it has a carrier is another question.
     package let isUp: Bool
+    /// IFLA_CARRIER: for a TUN, that a process is attached and has not taken the carrier away.
+    package let hasCarrier: Bool
     /// `veth`, `tun`, `bridge`…; nil for a physical or loopback device.
     package let kind: String?
     /// How many segments a piece for the device has at most; nil where the kernel does not say.
@@ -33,13 +35,14 @@ package struct Link: Hashable, Sendable {
     }
 
     package init(
-        index: Int32, name: String, mtu: UInt32 = 1500, isUp: Bool = false, kind: String? = nil,
-        maximumSegments: UInt32? = nil, tun: Tun? = nil
+        index: Int32, name: String, mtu: UInt32 = 1500, isUp: Bool = false, hasCarrier: Bool = false,
+        kind: String? = nil, maximumSegments: UInt32? = nil, tun: Tun? = nil
     ) {
         self.index = index
         self.name = name
         self.mtu = mtu
         self.isUp = isUp
+        self.hasCarrier = hasCarrier
         self.kind = kind
         self.maximumSegments = maximumSegments
         self.tun = tun
@@ -58,7 +61,7 @@ extension Link {
         let kind = info?.text(IFLA_INFO_KIND)
         self.init(
             index: header.ifi_index, name: name, mtu: attributes.number(IFLA_MTU) ?? 0,
-            isUp: header.ifi_flags & UInt32(IFF_UP) != 0, kind: kind,
+            isUp: header.ifi_flags & UInt32(IFF_UP) != 0, hasCarrier: attributes.byte(IFLA_CARRIER) == 1, kind: kind,
             maximumSegments: attributes.number(IFLA_GSO_MAX_SEGS),
             tun: kind == "tun" ? info?.nested(IFLA_INFO_DATA).map(Tun.init) : nil)
     }

@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/timerfd.h>
 #include <sys/types.h>
 #include <sys/un.h>
@@ -52,7 +53,7 @@ int CLinux_ioctl_pointer(int fd, unsigned long request, void *argument);
 int CLinux_ioctl_value(int fd, unsigned long request, unsigned long argument);
 extern const unsigned long CLinux_TUNSETIFF, CLinux_TUNGETIFF, CLinux_TUNSETOWNER, CLinux_TUNSETGROUP, CLinux_TUNSETPERSIST,
     CLinux_TUNSETOFFLOAD, CLinux_TUNSETVNETHDRSZ, CLinux_TUNSETSNDBUF, CLinux_TUNSETCARRIER, CLinux_TUNGETFEATURES,
-    CLinux_SIOCGIFMTU, CLinux_SIOCGIFINDEX, CLinux_SIOCGIFNAME, CLinux_NS_GET_USERNS, CLinux_TUNGETDEVNETNS;
+    CLinux_SIOCGIFMTU, CLinux_SIOCGIFINDEX, CLinux_SIOCGIFNAME, CLinux_NS_GET_USERNS, CLinux_NS_GET_NSTYPE, CLinux_TUNGETDEVNETNS;
 
 // Newer than Debian 12's headers.
 #define CLinux_TUN_F_USO4 0x20
@@ -78,6 +79,14 @@ int CLinux_usable_processors(void);
 // Variadic and without a wrapper in glibc: sched_setattr(2) on the calling thread, SCHED_OTHER with a time slice in
 // nanoseconds (0: the system's; since Linux 6.12).
 int CLinux_set_time_slice(uint64_t nanoseconds);
+
+// Variadic and newer than Debian 12's headers: pidfd_open(2), and the socket option that gives the peer's (Linux 6.5).
+int CLinux_pidfd_open(int pid);
+#define CLinux_SO_PEERPIDFD 77
+
+// Function-like macros: major(3) and minor(3).
+static inline unsigned int CLinux_major(dev_t device) { return major(device); }
+static inline unsigned int CLinux_minor(dev_t device) { return minor(device); }
 
 // _GNU_SOURCE: memfd_create(2), always close-on-exec.
 int CLinux_memfd_create(const char *name);
