@@ -42,6 +42,7 @@ package struct Attachment: Sendable {
                     settings: settings, owner: owner, addresses: record.addresses,
                     routes: Self.routes(settings, leased), underlay: underlay(in: previous))
                 let mtu = try namespace.run { () throws(CNIError) in try interface.create() }
+                try tellAgent(of: record, settings)
                 var result = previous ?? Result(dns: leased?.dns)
                 result.append(
                     interface: settings.interface, sandbox: namespace.path, mtu: mtu, addresses: record.addresses,
@@ -61,6 +62,16 @@ package struct Attachment: Sendable {
         guard let agent = settings.agent, agent.isRequired else { return }
         do throws(SystemError) { try agent.probe() } catch {
             throw .tryAgainLater("attach \(holder): the node's agent does not answer: \(error)")
+        }
+    }
+
+    /// The last step, so that what the agent finds is complete. Where it is required and says no, the interface goes again.
+    private func tellAgent(of record: AttachmentRecord, _ settings: Settings) throws(CNIError) {
+        do throws(CNIError) {
+            if let note = try settings.agent?.tell(record) { writeErrorLine(note) }
+        } catch {
+            try? Self.removeInterface(of: record, mayTouchOwnNamespace: invocation.mayTouchOwnNamespace)
+            throw error
         }
     }
 

@@ -1,7 +1,7 @@
 import Glibc
 package import Linux
 
-/// The node's agent, which hands TUN descriptors to pods: here only whether it is there.
+/// The node's agent, which hands TUN descriptors to pods.
 package struct NodeAgent: Hashable, Sendable {
     package let socket: String
     /// Without it a pod's sidecar would get no device: ADD waits for it and STATUS says so.
@@ -28,5 +28,16 @@ package struct NodeAgent: Hashable, Sendable {
         do throws(SystemError) { _ = try UnixSocket.connect(path: socket, isBlocking: false) } catch {
             if error.errno != .again && error.errno != Errno(EPROTOTYPE) { throw error }
         }
+    }
+
+    /// Tells the agent of a complete attachment, so that the pod's sidecar finds its device before any container starts.
+    ///
+    /// - Returns: why it could not be told, where it is not required; for stderr.
+    func tell(_ record: AttachmentRecord) throws(CNIError) -> String? {
+        do throws(CNIError) { try AgentNotice.attached(record).send(to: socket) } catch {
+            guard !isRequired else { throw error }
+            return error.message
+        }
+        return nil
     }
 }
