@@ -9,7 +9,7 @@ COPY Package.swift ./
 COPY Benchmarks ./Benchmarks
 COPY Sources ./Sources
 COPY Tests ./Tests
-RUN for product in warren-cni warren-hub warren-injector warrend warren; do \
+RUN for product in warren-cni warren-hub warren-injector warren-node warrend warren; do \
         swift build -c release --product "$product" || exit 1; \
         install -D -s -m 0755 ".build/release/$product" "/out/$product"; \
     done

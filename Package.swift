@@ -100,6 +100,9 @@ let core: [Target] = [
     module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"], settings: house),
     module("Handover", ["Tun", "Netlink", "Linux", "CLinux"]),
     module(
+        "NodeAgent",
+        ["CNI", "Handover", "Transport", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"], settings: house),
+    module(
         "Tunnel", ["WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     .executableTarget(name: "warren-cni", dependencies: ["CNI"], swiftSettings: house, linkerSettings: plugin),
     program(
@@ -111,6 +114,10 @@ let core: [Target] = [
     .target(name: "NATBox", dependencies: ["Addressing", "Timing"], path: "Tests/NATBox", swiftSettings: house),
     .executableTarget(
         name: "warren-natbox", dependencies: ["NATBox", "Tun", "Linux", "Timing"], path: "Tests/NATBoxProgram",
+        swiftSettings: house),
+    // The sidecar's first step, for tests that start it as its user in a pod's namespaces.
+    .executableTarget(
+        name: "warren-tunprobe", dependencies: ["Handover", "Tun", "Linux"], path: "Tests/TunProbe",
         swiftSettings: house),
     tests("NATBox", ["Addressing", "Timing"]),
     tests("Addressing", []),
@@ -128,6 +135,7 @@ let core: [Target] = [
     tests("Gather", ["PortMapping", "STUN", "Transport", "Linux", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
     tests("CNI", ["Netlink", "Linux", "Addressing"]),
+    tests("NodeAgent", ["CNI", "Handover", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"]),
     tests("Tunnel", ["WireGuard", "Transport", "Sodium", "Linux", "Addressing", "Timing"]),
 ]
 
@@ -163,7 +171,7 @@ let full: [Target] = [
         "Sidecar",
         [
             "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Netcheck", "Gather", "PortMapping",
-            "Tunnel", "WireGuard", "Tun", "Transport", "Netlink", "RelayStream",
+            "Tunnel", "WireGuard", "Tun", "Handover", "Transport", "Netlink", "RelayStream",
             "Control", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, logging,
         ]),
     module(
@@ -190,11 +198,12 @@ let full: [Target] = [
     program(
         "warren-injector",
         ["Injector", "Injection", "InjectionArguments", "Kubernetes", "Linux", "Timing", arguments, logging]),
-    program("warrend", ["Sidecar", "Tunnel", "Linux", logging], linking: compact),
+    program("warrend", ["Sidecar", "Tunnel", "Linux", "CLinux", "Addressing", logging], linking: compact),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),
     program("warren-hub", ["Hub", "Directory", "Membership", "Sodium", "Addressing", "Timing", arguments, logging]),
+    program("warren-node", ["NodeAgent", "Linux", "Addressing", "Timing", arguments]),
     program(
         "warren",
         [
@@ -270,7 +279,9 @@ let package = Package(
     products: ["warren-cni"].map { .executable(name: $0, targets: [$0]) }
         + (coreOnly
             ? []
-            : ["warrend", "warren-hub", "warren-injector", "warren"].map { .executable(name: $0, targets: [$0]) }),
+            : ["warrend", "warren-hub", "warren-injector", "warren-node", "warren"].map {
+                .executable(name: $0, targets: [$0])
+            }),
     dependencies: coreOnly
         ? []
         : [

@@ -1,0 +1,25 @@
+import Glibc
+import Handover
+import Linux
+import Tun
+
+// A sidecar's first step as a program of its own, for tests that start it as the sidecar's user in a pod's namespaces:
+// asks the node's agent for the interface, says what came of it, and holds it until stdin ends.
+//
+//     warren-tunprobe IFNAME      granted | EXPLANATION, then `packet LENGTH` for each packet that it reads
+
+setlinebuf(stdout)
+do {
+    let tun = try HandoverClient.receive(CommandLine.arguments.dropFirst().first ?? "warren0")
+    print("granted")
+    var ends = unsafe [
+        pollfd(fd: tun.raw, events: Int16(POLLIN), revents: 0), pollfd(fd: 0, events: Int16(POLLIN), revents: 0),
+    ]
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: TunDevice.frameBufferSize, alignment: 8)
+    while unsafe poll(&ends, 2, -1) > 0, unsafe ends[1].revents == 0 {
+        let length = unsafe tun.read(into: buffer)
+        if length > 0 { print("packet \(length)") }
+    }
+} catch {
+    print("\(error)")
+}
