@@ -33,11 +33,11 @@ package struct Agent: Sendable {
         let membership = try AgentMembership(
             token: readToken(), folder: folder, identity: identity, name: configuration.name, proxies: proxies,
             logger: logger)
-        let device = try PodInterface.attach(configuration.interface)
+        let device = try await PodInterface.attach(configuration.interface, own: configuration.ownAddresses)
         let slabs = SecretSlab.shared.report
         logger.info(
             """
-            agent \(identity.id) on \(configuration.interface): \(device.addresses.map(\.description).joined(separator: " ")), \
+            agent \(identity.id) on \(configuration.interface) (from \(device.origin)): \(device.addresses.map(\.description).joined(separator: " ")), \
             mtu \(device.mtu), offloads \(device.offloads), \
             secrets locked in memory: \(slabs.locked == slabs.slabs ? "yes" : "no, RLIMIT_MEMLOCK is too low")
             """)

@@ -1,4 +1,5 @@
 import Addressing
+import Handover
 import Linux
 import Netlink
 import Tun
@@ -11,6 +12,8 @@ enum PodInterface {
         let offloads: TunOffloads
         let addresses: [IPAddress]
         let mtu: Int
+        /// Where the descriptor came from, for the log.
+        let origin: String
 
         /// The descriptor, to hand to the tunnel.
         consuming func takeTun() -> TunDevice { tun }
@@ -20,28 +23,26 @@ enum PodInterface {
     /// proven path by path, however large the pod's interface is.
     static let provenPathLimit = 1400
 
-    /// Attaches to the device as its owner. Refuses one that is not ready: without an address, or down.
-    static func attach(_ name: String) throws(SidecarError) -> Device {
-        let addresses: [IPAddress]
-        let mtu: Int
+    /// Gets the device: the plugin's if there is one, else one of our own making where addresses for it are configured.
+    /// Refuses one that is not ready: without an address, or down.
+    ///
+    /// - Parameter own: the addresses of an interface of our own, each with the length of the mesh's prefix; for pods
+    ///   without plugin, which then need CAP_NET_ADMIN.
+    static func attach(_ name: String, own: [IPPrefix]) async throws(SidecarError) -> Device {
+        let wanted = TunSource(name: name, own: own)
+        let (tun, origin) = try await wanted.open()
         do {
             var socket = try RouteSocket()
-            guard let link = try socket.link(named: name) else {
+            guard let link = try socket.link(named: name) else { throw TunError.noSuchInterface(name) }
+            let addresses = try socket.addresses(on: link).map(\.prefix.address).filter { !$0.isRefusedAsTarget }
+                .sorted()
+            guard !addresses.isEmpty else {
                 throw SidecarError.device(
-                    "interface \(name): not in this network namespace; warren-cni makes it when the pod is added: is the plugin in the network's configuration?"
-                )
+                    "interface \(name): has no virtual address; delete the pod so that warren-cni makes it anew")
             }
-            addresses = try socket.addresses(on: link).map(\.prefix.address).filter { !$0.isRefusedAsTarget }.sorted()
-            mtu = Int(link.mtu)
-        } catch let error as SidecarError { throw error } catch { throw .device("read interface \(name): \(error)") }
-        guard !addresses.isEmpty else {
-            throw .device("interface \(name): has no virtual address; delete the pod so that warren-cni makes it anew")
-        }
-        do {
-            let tun = try TunDevice.attach(name)
             let offloads = tun.enableOffloads(OffloadSwitches.chosen.tun)
-            return Device(tun: tun, offloads: offloads, addresses: addresses, mtu: mtu)
-        } catch { throw .device("\(error)") }
+            return Device(tun: tun, offloads: offloads, addresses: addresses, mtu: Int(link.mtu), origin: origin)
+        } catch let error as SidecarError { throw error } catch { throw .device("read interface \(name): \(error)") }
     }
 
     /// The addresses of all other interfaces that others may reach us at: the host candidates.

@@ -1,3 +1,5 @@
+package import Addressing
+
 /// What the sidecar is told at start.
 package struct SidecarConfiguration: Sendable {
     package var tokenFile: String
@@ -10,10 +12,12 @@ package struct SidecarConfiguration: Sendable {
     package var port: UInt16
     /// Names of peers whose handshakes must be verified before this agent says that it is ready.
     package var requiredPeers: [String]
+    /// Addresses, each with the mesh's prefix length, for an interface that this process makes where no plugin did.
+    package var ownAddresses: [IPPrefix]
 
     package init(
         tokenFile: String, name: String, stateFolder: String, interface: String, controlSocket: String, port: UInt16,
-        requiredPeers: [String]
+        requiredPeers: [String], ownAddresses: [IPPrefix] = []
     ) {
         self.tokenFile = tokenFile
         self.name = name
@@ -22,5 +26,6 @@ package struct SidecarConfiguration: Sendable {
         self.controlSocket = controlSocket
         self.port = port
         self.requiredPeers = requiredPeers
+        self.ownAddresses = ownAddresses
     }
 }

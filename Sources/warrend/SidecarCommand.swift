@@ -1,3 +1,4 @@
+import Addressing
 import Glibc
 import Logging
 import Sidecar
@@ -18,6 +19,12 @@ enum SidecarCommand {
                 help: "A 0700 folder of this user, on tmpfs: the identity key lives there."),
             option("interface", "NAME", fallback: "warren0", help: "The TUN interface that warren-cni made."),
             option(
+                "address", "PREFIX",
+                help: """
+                    Where no plugin makes the interface: an address for one of our own, with the mesh's prefix length. \
+                    May be repeated. Needs NET_ADMIN and /dev/net/tun.
+                    """),
+            option(
                 "control", "PATH", fallback: "/run/warren/control.sock", help: "The socket of the local API."),
             option("port", "PORT", fallback: "0", help: "The UDP port to use; 0 for any."),
             option(
@@ -37,10 +44,17 @@ enum SidecarCommand {
         guard let port = UInt16(arguments.value("port")) else {
             throw arguments.failure("--port \(arguments.value("port")): not a port")
         }
+        let addresses = try arguments.list("address").map { (text) throws(Arguments.Failure) in
+            guard text.contains("/"), let prefix = IPPrefix(text) else {
+                throw arguments.failure("--address \(text): not an address with a prefix length")
+            }
+            return prefix
+        }
         let sidecar = SidecarConfiguration(
             tokenFile: arguments.value("token-file"), name: arguments.value("name"),
             stateFolder: arguments.value("state-dir"), interface: arguments.value("interface"),
-            controlSocket: arguments.value("control"), port: port, requiredPeers: arguments.list("require"))
+            controlSocket: arguments.value("control"), port: port, requiredPeers: arguments.list("require"),
+            ownAddresses: addresses)
         return (sidecar, level)
     }
 
