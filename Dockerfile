@@ -2,7 +2,7 @@
 FROM swift:6.3-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        bzip2 pkg-config libsodium-dev libmnl-dev libsqlite3-dev libssl-dev libyaml-dev \
+        bzip2 pkg-config libsodium-dev libmnl-dev libnftnl-dev libsqlite3-dev libssl-dev libyaml-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Package.swift ./
@@ -19,7 +19,7 @@ RUN .ci/cni-static "$(command -v swift)" && install -D -m 0755 .build-static/war
 
 FROM debian:bookworm-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libsodium23 libmnl0 libsqlite3-0 libssl3 libyaml-0-2 \
+    && apt-get install -y --no-install-recommends libsodium23 libmnl0 libnftnl11 libsqlite3-0 libssl3 libyaml-0-2 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/ /usr/local/bin/
 USER 64738:64738

@@ -79,6 +79,7 @@ let core: [Target] = [
     .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+    .systemLibrary(name: "CNftnl", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
     module("Timing"),
     module("Addressing", []),
     module("Linux", ["CLinux", "Addressing", "Timing"]),
@@ -97,7 +98,8 @@ let core: [Target] = [
     module(
         "Gather",
         ["STUN", "PortMapping", "Netlink", "Transport", "Sodium", "Linux", "CLinux", "Addressing", "Timing"]),
-    module("CNI", ["Netlink", "Tun", "Linux", "CLinux", "Addressing"], settings: house),
+    module("NodePorts", ["CNftnl", "CMnl", "Netlink", "Linux", "CLinux", "Addressing"], settings: house),
+    module("CNI", ["NodePorts", "Netlink", "Tun", "Linux", "CLinux", "Addressing"], settings: house),
     module("Handover", ["Tun", "Netlink", "Linux", "CLinux"]),
     module(
         "NodeAgent",
@@ -134,7 +136,8 @@ let core: [Target] = [
     tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Gather", ["PortMapping", "STUN", "Transport", "Linux", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
-    tests("CNI", ["Netlink", "Linux", "Addressing"]),
+    tests("NodePorts", ["CNftnl", "Netlink", "Linux", "CLinux", "Addressing"]),
+    tests("CNI", ["NodePorts", "Netlink", "Linux", "Addressing"]),
     tests("NodeAgent", ["CNI", "Handover", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"]),
     tests("Tunnel", ["WireGuard", "Transport", "Sodium", "Linux", "Addressing", "Timing"]),
 ]

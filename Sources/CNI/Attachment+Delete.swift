@@ -32,6 +32,7 @@ extension Attachment {
             guard let type = try conf.delegatedType() else { return }
             try DelegatedIPAM(type: type, invocation, conf).delete()
         }
+        attempt { () throws(CNIError) in try releaseNodePort(record?.nodePort) }
         attempt { () throws(CNIError) in try free(location) }
         return faults
     }

@@ -38,9 +38,10 @@ package struct Attachment: Sendable {
             let record = try attach(
                 settings, owner: owner, netns: namespace.identity, arguments, previous, leased: leased)
             do throws(CNIError) {
-                let interface = PodInterface(
+                var interface = PodInterface(
                     settings: settings, owner: owner, addresses: record.addresses,
                     routes: Self.routes(settings, leased), underlay: underlay(in: previous))
+                interface.nodePort = try assignNodePort(record, settings, previous: previous)
                 let mtu = try namespace.run { () throws(CNIError) in try interface.create() }
                 try tellAgent(of: record, settings)
                 var result = previous ?? Result(dns: leased?.dns)
@@ -49,6 +50,7 @@ package struct Attachment: Sendable {
                     routes: interface.routes)
                 return result.json(version: version)
             } catch {
+                try? releaseNodePort()
                 try? free(settings.location)
                 throw error
             }

@@ -25,6 +25,7 @@ package struct NetConf: Sendable {
     package let runtimeConfig: JSONValue?
     package let args: JSONValue?
     package let ipam: JSONValue?
+    package let nodePorts: JSONValue?
     /// What GC must leave alone; nil when the runtime gave no list.
     package let validAttachments: [Store.Holder]?
     /// The whole as it came, for a delegated plugin.
@@ -54,6 +55,7 @@ package struct NetConf: Sendable {
         runtimeConfig = members.value("runtimeConfig")
         args = members.value("args")
         ipam = members.value("ipam")
+        nodePorts = members.value("nodePorts")
         // The first text of 1.1.0 had the second name, and libcni sends both.
         func attachments(_ key: String) throws(CNIError) -> [Store.Holder]? {
             try members.list(key) { element in

@@ -34,6 +34,7 @@ package struct Network: Sendable {
                 }
             }
         }
+        attempt { () throws(CNIError) in try collectNodePorts(keeping: valid) }
         attempt { () throws(CNIError) in
             guard let store = try Store(existing: location) else { return }
             for holder in stale { attempt { () throws(CNIError) in try store.detach(holder) } }

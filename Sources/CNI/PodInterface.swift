@@ -13,6 +13,8 @@ package struct PodInterface: Sendable {
     package let routes: [IPPrefix]
     /// The primary plugin's interface, if there is one before us.
     package let underlay: String?
+    /// What the pod is told of its port of the node; nil when it has none.
+    package var nodePort: NodePortHint?
 
     package init(
         settings: Settings, owner: UInt32, addresses: [IPPrefix], routes: [IPPrefix], underlay: String?
@@ -51,6 +53,7 @@ package struct PodInterface: Sendable {
             enableIPv6()
             try socket.disableLinkLocalAddress(on: link)
             for address in addresses { try socket.add(address, to: link) }
+            if let nodePort { try socket.set(alias: nodePort.description, on: link) }
             try socket.setUp(link)
             for route in routes { try socket.addRoute(to: route, on: link) }
         } catch {

@@ -16,6 +16,8 @@ package struct Link: Hashable, Sendable {
     package let maximumSegments: UInt32?
     /// What the kernel says of a TUN or TAP device; nil for other kinds.
     package let tun: Tun?
+    /// Text that who may administrate the network has left there; nil when there is none.
+    package let alias: String?
 
     /// A TUN or TAP device's settings (IFLA_TUN_*).
     package struct Tun: Hashable, Sendable {
@@ -36,7 +38,7 @@ package struct Link: Hashable, Sendable {
 
     package init(
         index: Int32, name: String, mtu: UInt32 = 1500, isUp: Bool = false, hasCarrier: Bool = false,
-        kind: String? = nil, maximumSegments: UInt32? = nil, tun: Tun? = nil
+        kind: String? = nil, maximumSegments: UInt32? = nil, tun: Tun? = nil, alias: String? = nil
     ) {
         self.index = index
         self.name = name
@@ -46,6 +48,7 @@ package struct Link: Hashable, Sendable {
         self.kind = kind
         self.maximumSegments = maximumSegments
         self.tun = tun
+        self.alias = alias
     }
 }
 
@@ -63,7 +66,8 @@ extension Link {
             index: header.ifi_index, name: name, mtu: attributes.number(IFLA_MTU) ?? 0,
             isUp: header.ifi_flags & UInt32(IFF_UP) != 0, hasCarrier: attributes.byte(IFLA_CARRIER) == 1, kind: kind,
             maximumSegments: attributes.number(IFLA_GSO_MAX_SEGS),
-            tun: kind == "tun" ? info?.nested(IFLA_INFO_DATA).map(Tun.init) : nil)
+            tun: kind == "tun" ? info?.nested(IFLA_INFO_DATA).map(Tun.init) : nil,
+            alias: attributes.text(IFLA_IFALIAS))
     }
 
     /// All links.
@@ -97,6 +101,12 @@ extension Link {
     package func setting(maximumSegments: UInt32) throws(NetlinkError) -> Message {
         var message = Message(RTM_NEWLINK, flags: NLM_F_ACK, header: header)
         try message.put(IFLA_GSO_MAX_SEGS, maximumSegments)
+        return message
+    }
+
+    package func setting(alias: String) throws(NetlinkError) -> Message {
+        var message = Message(RTM_NEWLINK, flags: NLM_F_ACK, header: header)
+        try message.put(IFLA_IFALIAS, text: alias)
         return message
     }
 

@@ -5,7 +5,7 @@ package struct Reply: Sendable {
     package let type: UInt16
     package let payload: [UInt8]
     let flags: UInt16
-    let sequence: UInt32
+    package let sequence: UInt32
     let port: UInt32
 
     /// What ends an answer: an acknowledgement or error (NLMSG_ERROR) or the end of a dump (NLMSG_DONE).

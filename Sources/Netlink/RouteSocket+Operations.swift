@@ -31,6 +31,11 @@ extension RouteSocket {
             link.setting(maximumSegments: maximumSegments), "set gso_max_segs \(maximumSegments) on \(link.name)")
     }
 
+    /// At most 255 bytes (IFALIASZ).
+    package mutating func set(alias: String, on link: Link) throws(NetlinkError) {
+        _ = try request(link.setting(alias: alias), "set alias of \(link.name)")
+    }
+
     /// No IPv6 link-local address when the link comes up.
     package mutating func disableLinkLocalAddress(on link: Link) throws(NetlinkError) {
         _ = try request(link.withoutLinkLocalAddress(), "set IPv6 address generation none on \(link.name)")

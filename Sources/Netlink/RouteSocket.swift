@@ -2,7 +2,8 @@ import CMnl
 import Glibc
 import Linux
 
-/// A NETLINK_ROUTE socket: it sends one request at a time and waits for the kernel's answer (rtnetlink(7)).
+/// A netlink socket, of NETLINK_ROUTE unless told otherwise: it sends one request at a time and waits for the kernel's
+/// answer (rtnetlink(7)).
 ///
 /// It acts in the network namespace it was made in, for its whole life. Not safe for concurrent use.
 @safe package struct RouteSocket: ~Copyable {
@@ -11,8 +12,8 @@ import Linux
     private let port: UInt32
     private var sequence: UInt32 = 0
 
-    package init() throws(NetlinkError) {
-        guard let handle = unsafe mnl_socket_open2(NETLINK_ROUTE, Int32(SOCK_CLOEXEC.rawValue)) else {
+    package init(_ family: Int32 = NETLINK_ROUTE) throws(NetlinkError) {
+        guard let handle = unsafe mnl_socket_open2(family, Int32(SOCK_CLOEXEC.rawValue)) else {
             throw .system(SystemError("open netlink socket", .current))
         }
         guard unsafe mnl_socket_bind(handle, 0, MNL_SOCKET_AUTOPID) == 0 else {

@@ -127,13 +127,13 @@ final class AgentRun: Sendable {
             configuration.roaming = .caller
             configuration.mtu = pod.mtu
             let device = Device(privateKey: staticKey, random: random, configuration: configuration)
-            let (offloads, mtu) = (pod.offloads, pod.mtu)
+            let (offloads, mtu, nodePort) = (pod.offloads, pod.mtu, pod.nodePort)
             let uplinks = RelayUplinks(admission.mesh.relays, proxies)
             let bridge = try StreamBridge(uplinks.connectors, on: HubLink.group.next())
             var core = try TunnelCore(
                 device: device, tun: pod.takeTun(), offloads: offloads, mtu: mtu, streams: bridge.gate)
             core.pathLimit = PodInterface.provenPathLimit
-            try core.bind(port: self.configuration.port)
+            try bind(&core, nodePort)
             core.relays = [RelayRoute?](repeating: nil, count: uplinks.relays.count)
             let peering = Peering(
                 identity: identity, verifier: membership.verifier, meshRanges: admission.mesh.ranges,
@@ -141,12 +141,13 @@ final class AgentRun: Sendable {
                 relays: uplinks.relays,
                 homes: uplinks.homes(identity, credential: Array(admission.credential.text.utf8), now: now),
                 bridge: bridge, stunServers: admission.mesh.stun, hasIPv6: core.hasIPv6, maximumPacket: core.mtu,
+                nodePort: nodePort.flatMap { $0.podPort == core.port ? $0.nodePort : nil },
                 events: events, now: now)
             logger.info(
                 """
                 tunnel on UDP port \(core.port); TUN offloads \(core.offloads), UDP receive offload \
                 \(core.hasReceiveOffload ? "on" : "off"), packets sealed by \(AEADLibrary.chosen) \
-                on \(TunnelThread<Peering>.packetThreads) thread(s)
+                on \(TunnelThread<Peering>.packetThreads) thread(s)\(nodePort.map { "; \($0)" } ?? "")
                 """)
             let tunnel = try TunnelThread(core, peering)
             bridge.follow { report in
@@ -154,6 +155,16 @@ final class AgentRun: Sendable {
             }
             return (tunnel, publicKey)
         } catch { throw .device("start the tunnel: \(error)") }
+    }
+
+    /// Binds the configured port; where any will do, the one that a port of the node leads to, if it is free.
+    private func bind(_ core: inout TunnelCore, _ nodePort: NodePortHint?) throws {
+        if configuration.port == 0, let nodePort {
+            do { return try core.bind(port: nodePort.podPort) } catch {
+                logger.warning("bind UDP port \(nodePort.podPort), which \(nodePort) is for: \(error); taking any")
+            }
+        }
+        try core.bind(port: configuration.port)
     }
 
     /// Gives the tunnel its thread, and ends with it: normally when the task is cancelled, with an error when the device is

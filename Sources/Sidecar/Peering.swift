@@ -89,7 +89,7 @@ struct Peering: ~Copyable {
     init(
         identity: Identity, verifier: RecordVerifier, meshRanges: [IPPrefix], ownAddresses: [IPAddress],
         staticKey: consuming SecretKey, epoch: UInt32, relays: [MeshInfo.Relay], homes: RelayHomes,
-        bridge: StreamBridge, stunServers: [Endpoint], hasIPv6: Bool, maximumPacket: Int,
+        bridge: StreamBridge, stunServers: [Endpoint], hasIPv6: Bool, maximumPacket: Int, nodePort: UInt16? = nil,
         events: AsyncStream<PeeringEvent>.Continuation, now: MonotonicTime
     ) {
         self.identity = identity
@@ -109,6 +109,7 @@ struct Peering: ~Copyable {
         var configuration = Engine.Configuration(policy: TargetPolicy(meshRanges: meshRanges))
         configuration.hasIPv6 = hasIPv6
         configuration.maximumPacket = maximumPacket
+        configuration.nodePort = nodePort
         probing = try? ProbingSockets()
         if probing != nil { configuration.extraSockets = ProbingSockets.limit }
         engine = Engine(localID: identity.id, configuration, random: SecureRandom(), now: now)

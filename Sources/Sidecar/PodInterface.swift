@@ -14,6 +14,8 @@ enum PodInterface {
         let mtu: Int
         /// Where the descriptor came from, for the log.
         let origin: String
+        /// What the plugin says of a port of the node that leads to this pod.
+        let nodePort: NodePortHint?
 
         /// The descriptor, to hand to the tunnel.
         consuming func takeTun() -> TunDevice { tun }
@@ -41,7 +43,8 @@ enum PodInterface {
                     "interface \(name): has no virtual address; delete the pod so that warren-cni makes it anew")
             }
             let offloads = tun.enableOffloads(OffloadSwitches.chosen.tun)
-            return Device(tun: tun, offloads: offloads, addresses: addresses, mtu: Int(link.mtu), origin: origin)
+            return Device(tun: tun, offloads: offloads, addresses: addresses, mtu: Int(link.mtu), origin: origin,
+                nodePort: link.alias.flatMap { NodePortHint($0) })
         } catch let error as SidecarError { throw error } catch { throw .device("read interface \(name): \(error)") }
     }
 

@@ -5,7 +5,7 @@ import Timing
 extension Engine {
     /// How servers see our home sockets.
     package var reflexive: [Endpoint] {
-        localCandidates.filter { $0.kind == .serverReflexive }.map(\.endpoint)
+        localCandidates.filter { $0.kind == .serverReflexive || isNodeMapped($0.endpoint) }.map(\.endpoint)
     }
 
     /// How servers see our home socket for IPv4.
@@ -15,6 +15,11 @@ extension Engine {
 
     /// Whether our NAT has several addresses.
     var isPooled: Bool { discovery.samples.isPooled(.homeIPv4, hosts: Set(hostCandidates.map(\.endpoint))) }
+
+    /// Whether a server sees the home socket at the port that its node is said to map: nobody else says that it does.
+    func isNodeMapped(_ mapped: Endpoint) -> Bool {
+        !mapped.address.isIPv6 && mapped.port == configuration.nodePort
+    }
 
     /// What works across NATs comes first: the list is cut at eight.
     func composedCandidates() -> [Candidate] {
@@ -33,7 +38,9 @@ extension Engine {
                 of: seen.filter { !$0.address.isIPv6 },
                 limit: Call.maximumCandidates - mapped.count - min(rest.count, 2) - seen.count)
         }
-        let reflexive = seen.prefix(isPooled ? Call.maximumCandidates : 4).map { Candidate(.serverReflexive, $0) }
+        let reflexive = seen.prefix(isPooled ? Call.maximumCandidates : 4).map {
+            Candidate(isNodeMapped($0) ? .nodeMapped : .serverReflexive, $0)
+        }
         return Array((mapped + reflexive + rest).prefix(Call.maximumCandidates))
     }
 

@@ -166,9 +166,20 @@ extension Engine {
             discovery.servers.append(endpoint)
             ask(.homeIPv4, endpoint, .mapping, now: now)
         }
+        if isMappedByNode {
+            // The map is for the home socket alone: another one would tell of the node's NAT.
+            discovery.isFilteringKnown = true
+            return
+        }
         guard discovery.filteringSocket == nil, let socket = open(.discovery) else { return }
         discovery.filteringSocket = socket
         ask(socket, server, .filtering(.mapping), now: now)
+    }
+
+    /// Every server so far sees the home socket at the node's port.
+    private var isMappedByNode: Bool {
+        let home = discovery.samples.samples.filter { $0.socket == .homeIPv4 }
+        return !home.isEmpty && home.allSatisfy { isNodeMapped($0.mapped) }
     }
 
     private mutating func noteRefresh(_ answer: BindingRequests.Answer, now: MonotonicTime) {

@@ -48,6 +48,8 @@ package struct Engine: ~Copyable {
         package var allowsGuessing = true
         /// The interface's MTU: no path is measured beyond it.
         package var maximumPacket = 1400
+        /// The port of the node that is said to be the home socket's for IPv4: what servers see there needs no opening.
+        package var nodePort: UInt16?
 
         package init(policy: TargetPolicy) { self.policy = policy }
     }

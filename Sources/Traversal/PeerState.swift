@@ -191,7 +191,8 @@ final class PeerState {
     var reflexive: [Endpoint] {
         remotes.filter { remote in
             remote.route.socket == .homeIPv4
-                && (remote.kind == .serverReflexive || remote.kind == .host && !remote.route.remote.address.isPrivate)
+                && (remote.kind == .serverReflexive || remote.kind == .nodeMapped
+                    || remote.kind == .host && !remote.route.remote.address.isPrivate)
         }.map(\.route.remote)
     }
 

@@ -5,10 +5,30 @@ import Foundation
 package struct ContainerRuntime: Sendable {
     let sandbox: Sandbox
     let image: Image
+    /// The nodes that the plugin is executed on, by the letters of their sites: each gives ports of its own to pods. Where
+    /// there are none, it is executed on the machine itself, and gives none.
+    let nodes: [String: Namespace]
 
-    package init(sandbox: Sandbox, image: Image) {
+    package init(sandbox: Sandbox, image: Image, nodes: [String: Namespace] = [:]) {
         self.sandbox = sandbox
         self.image = image
+        self.nodes = nodes
+    }
+
+    /// The plugin's store of a site.
+    package func dataDir(of site: Plan.Site) -> String {
+        nodes[site.letter] == nil ? "\(sandbox.folder)/cni" : "\(sandbox.folder)/cni-\(site.letter)"
+    }
+
+    /// GC that keeps the pod: after somebody emptied its node's rules, its port is mapped again.
+    package func collectGarbage(keeping pod: Pod, node: Int) throws {
+        let valid = [["containerID": pod.containerID, "ifname": "eth0"]]
+        let output = try execute(
+            "GC", pod, node: node, previous: nil,
+            overrides: ["cniVersion": "1.1.0", "cni.dev/valid-attachments": valid])
+        guard output.succeeded else {
+            throw LabError.command(["warren-cni", "GC"], status: output.status, text: output.text)
+        }
     }
 
     /// An address of the result that is on our interface, without its prefix length.
@@ -51,8 +71,15 @@ package struct ContainerRuntime: Sendable {
         var configuration: [String: Any] = [
             "cniVersion": "1.0.0", "name": Plan.meshName, "type": "warren-cni", "mesh": Plan.meshPrefix, "node": node,
             "ipv4Range": Plan.meshIPv4, "ownerUid": Int(Plan.sidecarUID), "interface": Plan.interface,
-            "dataDir": "\(sandbox.folder)/cni",
+            "dataDir": dataDir(of: pod.site),
         ]
+        let place = nodes[pod.site.letter]
+        if place != nil {
+            let block = Plan.meshIPv4.split(separator: ".").prefix(2).joined(separator: ".") + ".\(node)"
+            configuration["rangeStart"] = "\(block).1"
+            configuration["rangeEnd"] = "\(block).254"
+            configuration["nodePorts"] = Plan.nodePorts
+        }
         configuration["prevResult"] = previous
         configuration.merge(overrides) { $1 }
         let input = try JSONSerialization.data(withJSONObject: configuration, options: [.sortedKeys])
@@ -66,7 +93,7 @@ package struct ContainerRuntime: Sendable {
             "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=\(pod.name);"
             + "K8S_POD_INFRA_CONTAINER_ID=\(pod.containerID)"
         return try sandbox.result(
-            of: ["\(image.folder)/warren-cni"], environment: environment,
+            of: (place?.enter ?? []) + ["\(image.folder)/warren-cni"], environment: environment,
             input: String(decoding: input, as: UTF8.self))
     }
 

@@ -24,15 +24,21 @@ package final class Mesh {
     var hubFolder: String
     private var hosts: [String: Int] = [:]
 
-    /// - Parameter underlay: by default a near one.
+    /// - Parameters:
+    ///   - underlay: by default a near one.
+    ///   - hasNodePorts: whether each site's router is its pods' node, which gives them ports of its own.
     package init(
-        in sandbox: Sandbox, programs: String, underlay: Underlay? = nil, hubControl: String = Plan.hubControl
+        in sandbox: Sandbox, programs: String, underlay: Underlay? = nil, hubControl: String = Plan.hubControl,
+        hasNodePorts: Bool = false
     ) throws {
         self.sandbox = sandbox
-        self.underlay = try underlay ?? Underlay(in: sandbox)
+        let underlay = try underlay ?? Underlay(in: sandbox)
+        self.underlay = underlay
+        var nodes: [String: Namespace] = [:]
+        for site in hasNodePorts ? Plan.sites : [] { nodes[site.letter] = try underlay.router(of: site) }
         self.hubControl = hubControl
         image = try Image(from: programs, in: sandbox)
-        runtime = ContainerRuntime(sandbox: sandbox, image: image)
+        runtime = ContainerRuntime(sandbox: sandbox, image: image, nodes: nodes)
         hubFolder = "\(sandbox.folder)/hub"
     }
 
@@ -251,9 +257,12 @@ package final class Mesh {
                 faults.append("DEL of \(pod.name): \(error)")
             }
         }
-        let reserved = names(in: "\(sandbox.folder)/cni/networks/\(Plan.meshName)").filter { name in
+        let stores = Set(pods.values.map { runtime.dataDir(of: $0.site) }).sorted()
+        let reserved = stores.flatMap { names(in: "\($0)/networks/\(Plan.meshName)") }.filter { name in
             attachments.values.contains { $0.ipv6 == name || $0.ipv4 == name }
         }
+        let ports = stores.flatMap { names(in: "\($0)/node-ports") }.filter { UInt16($0) != nil }
+        faults += ports.map { "node port \($0) is still reserved" }
         faults += reserved.map { "address \($0) is still reserved" }
         for process in [hub].compactMap(\.self) + Array(roleHubs.values) + Array(relays.values) where process.isRunning
         {

@@ -91,6 +91,10 @@ package enum Plan {
     package static let meshIPv4 = "100.96.0.0/16"
     package static let interface = "warren0"
     package static let tunnelPort = 51820
+    /// What a node gives its pods, as the plugin is configured.
+    static var nodePorts: [String: Any] {
+        ["range": "31000-31099", "namespaces": ["default"], "port": tunnelPort]
+    }
     /// The uid that owns `warren0` and runs the sidecar, and the one that runs the hub.
     package static let sidecarUID: UInt32 = 64738
     package static let hubUID: UInt32 = 64739

@@ -76,6 +76,7 @@ package struct Reconciler: Sendable {
             guard let record = try? store.record(of: suspect.holder), record == suspect else { continue }
             guard liveness(record.netns) == .gone else { continue }
             do throws(CNIError) {
+                try record.releaseNodePort(dataDir: dataDir)
                 try store.detach(record.holder)
                 report.attachments.append(record)
             } catch {

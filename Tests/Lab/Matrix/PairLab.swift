@@ -36,7 +36,8 @@ package final class PairLab {
         let underlay = try Underlay(in: sandbox, sites: sites, distance: .far)
         // Where only port 443 is let through, the hub is there too.
         try underlay.hub.run("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0")
-        mesh = try Mesh(in: sandbox, programs: programs, underlay: underlay, hubControl: "\(Plan.hub):443")
+        mesh = try Mesh(
+            in: sandbox, programs: programs, underlay: underlay, hubControl: "\(Plan.hub):443", hasNodePorts: true)
         stun = try STUNService(in: underlay)
         networks = try Plan.sites.map { try SiteNetwork(underlay, $0, programs: programs) }
         elsewhere = settings.isForFailures ? try SiteNetwork(underlay, Plan.siteC, programs: programs) : nil
@@ -50,7 +51,13 @@ package final class PairLab {
         }
         let pair = try mesh.startPods()
         pods = [pair.a, pair.b]
-        for (network, pod) in zip(networks, pods) { network.pods = [2: pod.namespace] }
+        for (network, pod) in zip(networks, pods) {
+            network.pods = [2: pod.namespace]
+            let (runtime, node) = (mesh.runtime, Mesh.node(of: network.site))
+            network.mapNodePorts = { try runtime.collectGarbage(keeping: pod, node: node) }
+            // The plugin has mapped ports of this router: it is one again that has none.
+            try network.install(home)
+        }
     }
 
     /// Two addresses, one of them with two ports: enough to tell every kind of mapping apart.

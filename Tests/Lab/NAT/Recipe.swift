@@ -9,6 +9,9 @@ package enum Recipe: Sendable, Equatable {
     case shortLived(seconds: Int)
     case lossy(percent: Int)
     case nodeMapped(port: Int)
+    /// A Kubernetes node as many clouds have it: any port for each destination, and what comes for the node itself is
+    /// accepted.
+    case node
     case symmetric, symmetricWithIPv6, symmetricFullCone, symmetricRestricted, sequential, addressDependent, pool
     case portRange(ClosedRange<Int>)
     case udpBlocked, only443
@@ -49,7 +52,7 @@ extension Recipe {
                 }
                 chain input {
                     type filter hook input priority filter; policy accept;
-                    \(self == .poisonProne ? "" : #"iifname "wan" ct state new meta l4proto { tcp, udp } drop"#)
+                    \(self == .poisonProne || self == .node ? "" : #"iifname "wan" ct state new meta l4proto { tcp, udp } drop"#)
                 }
                 chain forward {
                     type filter hook forward priority filter; policy accept;
@@ -109,7 +112,7 @@ extension Recipe {
         case .oneToOne: parts.destination = #"iifname "wan" dnat to \#(sides.host)"#
         case .rewritten(let seed): parts.source = udp("\(wide):\(hash("ip saddr . udp sport", seed: seed))")
         case .addressDependent: parts.source = udp("\(wide):\(hash("ip saddr . udp sport . ip daddr", seed: 1))")
-        case .symmetric, .symmetricWithIPv6: parts.source = udp("\(wide) fully-random")
+        case .symmetric, .symmetricWithIPv6, .node: parts.source = udp("\(wide) fully-random")
         case .portRange(let range):
             parts.source = udp("\(wide):\(range.lowerBound)-\(range.upperBound) fully-random")
         case .sequential:

@@ -12,6 +12,9 @@ package final class SiteNetwork {
     package private(set) var sidecarEnvironment: [String: String] = [:]
     /// The site's pods by their host numbers: they get IPv6 addresses where the class has them.
     package var pods: [Int: Namespace] = [:]
+    /// Maps ports of the router, which is a node, to its pods: what the CNI plugin does there. Without it the class
+    /// `node-mapped` has rules that stand for it.
+    package var mapNodePorts: (() throws -> Void)?
     /// Where `warren-natbox` is.
     private let programs: String
     private var box: UserspaceBox?
@@ -38,7 +41,10 @@ package final class SiteNetwork {
             let addresses = nat.provider == nil ? site.publicAddresses : [site.sharedAddress]
             try setAddresses(addresses, isShared: nat.provider != nil)
             let isDual = nat.router == .symmetricWithIPv6
-            try router.load(rules: nat.router.rules(sides(addresses)) + (isDual ? Recipe.firewallIPv6 : ""))
+            var recipe = nat.router
+            if case .nodeMapped = recipe, mapNodePorts != nil { recipe = .node }
+            try router.load(rules: recipe.rules(sides(addresses)) + (isDual ? Recipe.firewallIPv6 : ""))
+            if recipe == .node { try mapNodePorts?() }
             if isDual { try giveIPv6() }
         }
         if let outer = nat.provider {

@@ -18,6 +18,10 @@ final class SimulatedAgent {
         /// Behind the same NATs as that agent, and in one network with it unless `isIsolated`.
         var neighbour: Int?
         var isIsolated = false
+        /// The innermost NAT is a node that maps this port of its own to the home socket.
+        var nodePort: UInt16?
+        /// What the agent is told of it, where that is not true.
+        var toldNodePort: UInt16?
     }
 
     unowned let world: World
@@ -89,6 +93,7 @@ final class SimulatedAgent {
         configuration.extraSockets = plan.extraSockets
         configuration.allowsGuessing = plan.allowsGuessing
         configuration.maximumPacket = plan.maximumPacket
+        configuration.nodePort = plan.toldNodePort ?? plan.nodePort
         engine = Engine(localID: id, configuration, random: SeededRandom(seed: random.next()), now: world.now)
         relayStates = world.relays.map { _ in .greeting }
         isIsolated = plan.isIsolated
@@ -98,6 +103,7 @@ final class SimulatedAgent {
             let external = isLast ? 0xc633_0000 + number << 4 : 0x6440_0000 + (number + 1) << 8
             chain.append(SimulatedNAT(kind, external: external, seed: random.next()))
         }
+        if let port = plan.nodePort { chain.first?.nodeMap = (SimulatedAddress(inside, homePort), port) }
         ports = [.homeIPv4: homePort, .homeIPv6: homePort]
         byPort = [homePort: .homeIPv4]
         table = [0: .homeIPv4, 1: .homeIPv6]

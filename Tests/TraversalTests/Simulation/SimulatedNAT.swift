@@ -63,6 +63,8 @@ final class SimulatedNAT {
     private var counter: UInt64
     private var counted = MonotonicTime.zero
     private(set) var sessionCount = 0
+    /// What a node maps for a pod behind it: a port of its own, for whichever destination, and whoever sends there.
+    var nodeMap: (inside: SimulatedAddress, port: UInt16)?
 
     init(_ kind: Kind, external: UInt64, seed: UInt64) {
         self.kind = kind
@@ -137,6 +139,7 @@ final class SimulatedNAT {
         _ inside: SimulatedAddress, _ remote: SimulatedAddress, _ now: MonotonicTime
     ) -> SimulatedAddress {
         guard kind.translates else { return inside }
+        if let nodeMap, nodeMap.inside == inside { return SimulatedAddress(external, nodeMap.port) }
         var address = external
         if kind.poolSize > 1 {
             address +=
@@ -211,6 +214,9 @@ final class SimulatedNAT {
             session.isReplied = true
             sessions[SimulatedFlow(inside, remote)] = session
             return inside
+        }
+        if let nodeMap, outside == SimulatedAddress(external, nodeMap.port) {
+            return admit(nodeMap.inside, outside, remote, now)
         }
         if let filter = filterKey(outside, remote), let entry = open[filter], entry.expires > now {
             return admit(entry.inside, outside, remote, now)
