@@ -47,7 +47,7 @@ build: deps
 	"$$swift" build -c $(CONFIGURATION) --build-tests
 
 # Suites that measure, or have the machine's namespaces to themselves: one after the other.
-ALONE := EndToEndTests|InteroperabilityTests|RelayFairnessTests
+ALONE := EndToEndTests|InteroperabilityTests|RelayFairnessTests|RuntimeTests
 
 ## test: everything: unit suites in parallel, then end to end in namespaces; needs root
 test: root deps
@@ -65,6 +65,17 @@ test: root deps
 test-sodium: root build
 	@$(toolchain)
 	.ci/test-sodium "$$swift" $(CONFIGURATION)
+
+## test-runtimes: the plugin and the sidecar under podman and containerd (FILTER=Suite narrows it); needs root
+test-runtimes: root build
+	@$(toolchain)
+	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(or $(FILTER),RuntimeTests)" --no-parallel
+
+## soak: a thousand pods come and go while programs are killed (PODS= SEED=); needs root
+soak: root build
+	@$(toolchain)
+	WARREN_CYCLES="$(or $(PODS),1000)" WARREN_SEED="$(SEED)" \
+	    "$$swift" test -c $(CONFIGURATION) --skip-build --filter "RuntimeTests.*CycleTests" --no-parallel
 
 ## test-core: the fast loop: debug, without package dependencies (FILTER=Suite narrows it)
 test-core: deps
@@ -107,6 +118,14 @@ bench-relay: root bench-deps
 	fi
 	QUICK="$(QUICK)" MEMBERS="$${MEMBERS:-}" python3 Benchmarks/relay.py
 
+## bench-cni: ADD and DEL beside ptp with host-local, whole processes in one run (N=50); needs root
+bench-cni: root bench-deps
+	@if [ -z "$${WARREN_BIN_DIR:-}" ]; then
+	    $(toolchain)
+	    "$$swift" build -c $(CONFIGURATION) --product warren-cni
+	fi
+	N="$(N)" python3 Benchmarks/cni.py
+
 bench-deps:
 	@.ci/deps bench
 
@@ -128,4 +147,4 @@ clean:
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static order
+.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static order test-runtimes soak bench-cni

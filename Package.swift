@@ -267,6 +267,9 @@ let scenarios: [Target] = [
     .testTarget(
         name: "EndToEndTests", dependencies: ["Lab", "NATBox", "Control", "Addressing"], path: "Tests/EndToEndTests",
         swiftSettings: house),
+    .testTarget(
+        name: "RuntimeTests", dependencies: ["Lab", "Netlink", "Linux"], path: "Tests/RuntimeTests",
+        exclude: ["Programs"], swiftSettings: house),
 ]
 
 let coreOnly = Context.environment["WARREN_CORE"] == "1"

@@ -1,0 +1,54 @@
+import Foundation
+import Glibc
+import Lab
+import Testing
+
+func isFolder(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}
+
+/// What pods have left on a node: empty when the last of them went without a trace.
+enum Remains {
+    /// Files of our store: a network's lock and the last address given out are no pod's.
+    static func records(in store: String) -> [String] { files(in: store).map { "record \($0)" } }
+
+    private static func files(in folder: String) -> [String] {
+        names(in: folder).filter { $0 != "lock" && !$0.hasPrefix("last_reserved_ip.") }.flatMap { name in
+            isFolder("\(folder)/\(name)") ? files(in: "\(folder)/\(name)") : ["\(folder)/\(name)"]
+        }
+    }
+
+    /// Addresses that host-local has given out.
+    static func primaryRecords(in store: String) -> [String] {
+        files(in: store).map { "primary's record \($0)" }
+    }
+
+    /// Links, rules and conntrack entries in a node's network namespace. `run` executes a command there.
+    static func network(besides links: Set<String>, _ run: ([String]) throws -> Output) throws -> [String] {
+        let shown = try run(["ip", "-j", "link", "show"]).standardOutput
+        let all = try JSONSerialization.jsonObject(with: Data(shown.utf8)) as? [[String: Any]] ?? []
+        var left = all.compactMap { $0["ifname"] as? String }.filter { !links.contains($0) }.map { "link \($0)" }
+        let rules = try run(["nft", "list", "ruleset"]).standardOutput
+        left += rules.split(separator: "\n").filter { $0.contains("CNI-") || $0.contains("elements = ") }
+            .map { "rule \($0.trimmingCharacters(in: .whitespaces))" }
+        // Only what is mapped from outside has its destination translated.
+        let connections = try run(["conntrack", "-L", "--dst-nat"]).standardOutput
+        return left + connections.split(separator: "\n").map { "conntrack entry \($0)" }
+    }
+
+    /// Everything on the node that a pod of it can leave.
+    static func all(on node: Node) throws -> [String] {
+        names(in: "\(node.root)/run/netns").map { "network namespace \($0)" }
+            + records(in: node.root + Conflist.store) + primaryRecords(in: node.root + Conflist.primaryStore)
+            + (try network(besides: ["lo", "wan"]) { try node.result(of: $0) })
+            + ["containerd-shim", "conmon", "warrend"].flatMap { name in
+                node.processes(name).map { "process \(name) \($0)" }
+            }
+    }
+}
+
+func expectNothingLeft(on node: Node) throws {
+    let left = try Remains.all(on: node)
+    #expect(left == [])
+}
