@@ -16,7 +16,7 @@ import WireGuard
 extension Fixture {
     /// A peering with a real TUN, in a namespace that ends with the call. As root.
     ///
-    /// - Parameter relays: reached by UDP; their ids say which of `Fixture.relay`'s they are.
+    /// - Parameter relays: those of the mesh.
     static func withPeering(
         relays: [MeshInfo.Relay] = [], now: MonotonicTime,
         _ body: @escaping @Sendable (inout Peering, inout TunnelCore) throws -> Void
@@ -41,7 +41,7 @@ extension Fixture {
             var peering = Peering(
                 identity: identity, verifier: RecordVerifier(mesh: mesh, authorityKey: try authority().publicKey),
                 meshRanges: [range], ownAddresses: [address(250)], staticKey: probeKey, epoch: 1, relays: relays,
-                homes: uplinks.homes(identity, credential: [], now: now), bridge: bridge, stunServers: [],
+                homes: uplinks.homes(identity, credential: [1], now: now), bridge: bridge, stunServers: [],
                 hasIPv6: true, maximumPacket: 1400,
                 events: AsyncStream<PeeringEvent>.makeStream(bufferingPolicy: .bufferingNewest(16)).continuation,
                 now: now)
