@@ -40,7 +40,7 @@ package struct Image: Sendable {
 package enum Programs {
     package static let needed = ["warren-cni", "warren-hub", "warrend", "warren"]
     /// Those of the image: what runs beside an API server too.
-    package static let shipped = needed + ["warren-injector"]
+    package static let shipped = needed + ["warren-injector", "warren-node"]
 
     /// `WARREN_BIN_DIR`, or the folder of the running executable or of its test bundle.
     package static func folder() throws -> String {

@@ -1,5 +1,6 @@
 import Addressing
 import Timing
+import TestSupport
 import Testing
 
 @testable import Traversal
