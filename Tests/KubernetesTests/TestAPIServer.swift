@@ -70,12 +70,14 @@ final class TestAPIServer: Sendable {
         let server = TestAPIServer()
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .bind(host: "127.0.0.1", port: 0) { channel in
+            .childChannelOption(.autoRead, value: false)
+            .bind(host: "127.0.0.1", port: 0) { channel -> EventLoopFuture<any Channel> in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
                     try pipeline.addHandler(NIOSSLServerHandler(context: context))
                     try pipeline.configureHTTPServerPipeline(withPipeliningAssistance: false)
-                    return try Connection(wrappingChannelSynchronously: channel)
+                    // Wrapped, and read from, only by who serves it: a wrapped channel that nobody takes is a trap.
+                    return channel
                 }
             }
         for (name, text) in [
@@ -103,8 +105,12 @@ final class TestAPIServer: Sendable {
     }
 
     private func serve(
-        _ connection: Connection, _ answer: @Sendable (Int, Request) async -> [Step]
+        _ channel: any Channel, _ answer: @Sendable (Int, Request) async -> [Step]
     ) async throws {
+        let connection = try await channel.eventLoop.submit {
+            try Connection(wrappingChannelSynchronously: channel)
+        }.get()
+        channel.setOption(.autoRead, value: true).whenComplete { _ in channel.read() }
         try await connection.executeThenClose { inbound, outbound in
             var head: HTTPRequestHead?
             var body: [UInt8] = []
