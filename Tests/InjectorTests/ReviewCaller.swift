@@ -92,6 +92,11 @@ private final class AnswerHandler: ChannelDuplexHandler {
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         let call = unwrapOutboundIn(data)
+        // Between the connection's end and the handler's there is nobody who would answer.
+        guard context.channel.isActive else {
+            promise?.fail(ReviewCaller.Closed())
+            return
+        }
         self.promise = call.promise
         answer = ReviewCaller.Answer()
         context.write(wrapOutboundOut(.head(call.head)), promise: nil)
@@ -124,5 +129,10 @@ private final class AnswerHandler: ChannelDuplexHandler {
         promise?.fail(ReviewCaller.Closed())
         promise = nil
         context.fireChannelInactive()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        promise?.fail(ReviewCaller.Closed())
+        promise = nil
     }
 }
