@@ -43,7 +43,8 @@ enum PodInterface {
                     "interface \(name): has no virtual address; delete the pod so that warren-cni makes it anew")
             }
             let offloads = tun.enableOffloads(OffloadSwitches.chosen.tun)
-            return Device(tun: tun, offloads: offloads, addresses: addresses, mtu: Int(link.mtu), origin: origin,
+            return Device(
+                tun: tun, offloads: offloads, addresses: addresses, mtu: Int(link.mtu), origin: origin,
                 nodePort: link.alias.flatMap { NodePortHint($0) })
         } catch let error as SidecarError { throw error } catch { throw .device("read interface \(name): \(error)") }
     }
