@@ -19,7 +19,7 @@ package struct InsertBudget: Sendable {
     /// Nil when the entry may be put in now, which counts; else when it may be.
     package mutating func take(now: MonotonicTime) -> MonotonicTime? {
         if now < pausedUntil { return pausedUntil }
-        if let last, now.since(last) >= max(Self.peace, pause) { pause = Self.window }
+        if let last, now.since(max(last, pausedUntil)) >= Self.peace { pause = Self.window }
         recent.removeAll { now.since($0) >= Self.window }
         guard recent.count < Self.perMinute else {
             pausedUntil = now + pause

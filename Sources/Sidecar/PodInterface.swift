@@ -32,7 +32,9 @@ enum PodInterface {
     ///   without plugin, which then need CAP_NET_ADMIN.
     static func attach(_ name: String, own: [IPPrefix]) async throws(SidecarError) -> Device {
         let wanted = TunSource(name: name, own: own)
-        let (tun, origin) = try await wanted.open()
+        let opened = try await wanted.open()
+        let origin = opened.origin
+        let tun = opened.takeTun()
         do {
             var socket = try RouteSocket()
             guard let link = try socket.link(named: name) else { throw TunError.noSuchInterface(name) }

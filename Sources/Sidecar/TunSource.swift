@@ -18,19 +18,28 @@ struct TunSource {
     /// Addresses for an interface of our own; empty to make none.
     let own: [IPPrefix]
 
+    /// The device, and the way it came.
+    struct Opened: ~Copyable {
+        let tun: TunDevice
+        let origin: String
+
+        consuming func takeTun() -> TunDevice { tun }
+    }
+
     /// How long a way that may open is tried: the agent restarts, or the process before us still holds the interface.
     static let patience = Interval.seconds(5)
     private static let pause = Interval.milliseconds(250)
 
-    /// The device, and the way it came.
-    func open() async throws(SidecarError) -> (tun: TunDevice, origin: String) {
-        guard try exists() else { return (try make(), "made here") }
+    func open() async throws(SidecarError) -> Opened {
+        guard try exists() else { return Opened(tun: try make(), origin: "made here") }
         let deadline = MonotonicTime.now() + Self.patience
         while true {
             let direct: TunError
-            do { return (try TunDevice.attach(name), "/dev/net/tun") } catch { direct = error }
+            do { return Opened(tun: try TunDevice.attach(name), origin: "/dev/net/tun") } catch { direct = error }
             let handed: HandoverError
-            do { return (try HandoverClient.receive(name), "the node's agent") } catch { handed = error }
+            do {
+                return Opened(tun: try HandoverClient.receive(name), origin: "the node's agent")
+            } catch { handed = error }
             let mayOpen = handed.isWorthAnotherAttempt || direct == .held(name)
             guard mayOpen, MonotonicTime.now() < deadline, !Task.isCancelled else {
                 throw .device(
@@ -68,6 +77,7 @@ struct TunSource {
             var socket = try RouteSocket()
             guard let link = try socket.link(named: name) else { throw TunError.noSuchInterface(name) }
             try socket.set(mtu: UInt32(PodInterface.provenPathLimit), on: link)
+            try? socket.set(maximumSegments: TunDevice.segmentsPerRun, on: link)
             try socket.disableLinkLocalAddress(on: link)
             // The prefix's length makes the route to the mesh.
             for prefix in own { try socket.add(prefix, to: link) }

@@ -89,9 +89,10 @@ import Tun
         let pod = try ScratchPod()
         try pod.makeTun(owner: 0)
         let socket = try PodSocket(pod.record(owner: 0), root: "", now: .now())
+        let path = pod.path
         let asking = try Joinable {
             // This process is in the host's namespace, and only this thread and its socket are in the pod's.
-            _ = try? pod.run { try HandoverClient.receive("warren0").setCarrier(true) }
+            _ = try? NetworkNamespace(path: path).run { try HandoverClient.receive("warren0").setCarrier(true) }
         }
         #expect(try wait(for: socket) == .namespace)
         asking.join()

@@ -155,7 +155,8 @@ import Timing
         try node.folder.write(conf, to: "net.d/\(name)")
         let (raw, root, plugin) = (step.rawValue, node.folder.path, node.configuration.plugin)
         let entry = node.configuration.entry
-        await #expect(processExitsWith: .signal(SIGKILL)) { [raw, root, plugin, entry] in
+        await #expect(processExitsWith: .signal(SIGKILL)) {
+            [raw = raw as String, root = root as String, plugin = plugin as String, entry = entry as String] in
             let configuration = NodeConfiguration(
                 plugin: plugin, binFolder: root + "/bin", confFolder: root + "/net.d", stateFolder: root + "/run",
                 entry: entry)
@@ -171,7 +172,8 @@ import Timing
         let installer = Installer(node.configuration)
         guard case .installed = installer.ensure(now: .zero) else { return #expect(Bool(false), "not completed") }
         let target = name.hasSuffix(".conf") ? "10-old.conflist" : name
-        #expect(node.types(target)?.last == "warren-cni" && (try node.hasPlugin()))
+        #expect(node.types(target)?.last == "warren-cni")
+        #expect(try node.hasPlugin())
         #expect(node.folder.names("bin") == ["warren-cni"])
         #expect(node.folder.names("net.d") == (name.hasSuffix(".conf") ? ["10-old.conf.bak", target] : [target]))
     }

@@ -79,8 +79,12 @@ import Timing
         // Even if the socket's mode allowed it.
         _ = unsafe chmod(socket, 0o666)
         let python = """
-            import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect('\(socket)')
-            s.send(b'{"withdraw":true}'); print(s.recv(100).decode())
+            import socket
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            s.connect('\(socket)')
+            try: s.send(b'{"withdraw":true}')
+            except OSError: pass  # the answer does not wait for the question
+            print(s.recv(100).decode())
             """
         let stranger = try Program(["setpriv", "--reuid=1000", "--clear-groups", "python3", "-c", python])
         #expect(try stranger.line() == #"{"error":"uid 1000 is not root"}"#)
@@ -163,7 +167,8 @@ import Timing
             metrics.contains("\nwarren_node_ready 1\n") && metrics.contains("\nwarren_node_conflist_inserts_total 4\n"))
         #expect(try get("/", service).status == "HTTP/1.1 404 Not Found")
         service.stop()
-        #expect(node.types("10-ptp.conflist")?.last == "warren-cni" && (try node.hasPlugin()))
+        #expect(node.types("10-ptp.conflist")?.last == "warren-cni")
+        #expect(try node.hasPlugin())
         #expect(unsafe access(node.configuration.agentSocket, F_OK) != 0)
     }
 

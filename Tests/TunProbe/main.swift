@@ -8,18 +8,23 @@ import Tun
 //
 //     warren-tunprobe IFNAME      granted | EXPLANATION, then `packet LENGTH` for each packet that it reads
 
-setlinebuf(stdout)
+/// At once: the reader of a pipe waits for it.
+func say(_ line: String) {
+    let bytes = Array("\(line)\n".utf8)
+    _ = unsafe bytes.withUnsafeBytes { unsafe write(1, $0.baseAddress, $0.count) }
+}
+
 do {
     let tun = try HandoverClient.receive(CommandLine.arguments.dropFirst().first ?? "warren0")
-    print("granted")
-    var ends = unsafe [
+    say("granted")
+    var ends = [
         pollfd(fd: tun.raw, events: Int16(POLLIN), revents: 0), pollfd(fd: 0, events: Int16(POLLIN), revents: 0),
     ]
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: TunDevice.frameBufferSize, alignment: 8)
-    while unsafe poll(&ends, 2, -1) > 0, unsafe ends[1].revents == 0 {
+    while unsafe poll(&ends, 2, -1) > 0, ends[1].revents == 0 {
         let length = unsafe tun.read(into: buffer)
-        if length > 0 { print("packet \(length)") }
+        if length > 0 { say("packet \(length)") }
     }
 } catch {
-    print("\(error)")
+    say("\(error)")
 }

@@ -39,7 +39,7 @@ final class Program {
         let code = unsafe posix_spawnp(&pid, words[0], &actions, nil, &argv, &envp)
         guard code == 0 else { throw SystemError("start \(words[0])", Errno(code)) }
         self.pid = pid
-        input = inputWriter
+        input = consume inputWriter
         output = outputReader
     }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Handover
 import Linux
@@ -54,10 +55,10 @@ final class SocketBox: Sendable {
     func answer(with passed: Int32?) throws {
         var poll = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)
         guard unsafe Glibc.poll(&poll, 1, 10_000) > 0 else { throw Program.Failure(description: "nobody asked") }
-        let connection = accept(raw, nil, nil)
+        let connection = CLinux_accept4(raw, Int32(SOCK_CLOEXEC.rawValue))
         defer { _ = Glibc.close(connection) }
-        let descriptor = passed.map { FileDescriptor(owning: $0) }
-        try PacketSocket(adopting: connection).send(HandoverAnswer(.granted).bytes, passing: descriptor?.raw)
+        defer { if let passed { _ = Glibc.close(passed) } }
+        try PacketSocket(adopting: connection).send(HandoverAnswer(.granted).bytes, passing: passed)
     }
 
     func close() { _ = Glibc.close(raw) }
@@ -65,12 +66,17 @@ final class SocketBox: Sendable {
 
 extension PacketSocket {
     /// A copy of the descriptor, which the caller closes.
-    borrowing func share() throws -> Int32 { try check("dup") { dup(raw) } }
+    borrowing func share() throws -> Int32 { try duplicate(raw) }
 
     /// For a copy of a descriptor.
-    init(adopting raw: Int32) throws { try self.init(owning: FileDescriptor(owning: check("dup") { dup(raw) })) }
+    init(adopting raw: Int32) throws { try self.init(owning: FileDescriptor(owning: duplicate(raw))) }
 }
 
 extension TunDevice {
-    borrowing func share() throws -> Int32 { try check("dup") { dup(raw) } }
+    borrowing func share() throws -> Int32 { try duplicate(raw) }
+}
+
+/// A copy that no program which another test starts inherits.
+private func duplicate(_ raw: Int32) throws(SystemError) -> Int32 {
+    try check("dup") { CLinux_fcntl(raw, F_DUPFD_CLOEXEC, 3) }
 }
