@@ -32,11 +32,34 @@ import Testing
             #expect(try status(required).status == 0)
             // Nobody takes connections from its queue, which is full now: busy, but there.
             #expect(try status(required).status == 0)
-            #expect(try runtime.call("ADD", runtime.configuration("1.1.0", required)).status == 0)
+            // And no agent: it would speak in packets.
+            #expect(try runtime.call("ADD", runtime.configuration("1.1.0", required)).code == 11)
+            #expect(try runtime.link() == nil && runtime.attachments.isEmpty)
             _ = consume listener
         }
         // A dead agent's socket stays behind.
         #expect(try status(required).code == 50)
+    }
+
+    @Test(arguments: [("{}", 0), (#"{"error":"not this one"}"#, 11), ("what", 11)])
+    func `a required agent has the last word`(answer: String, code: Int64) throws {
+        let path = "\(runtime.folder.path)/node.sock"
+        let agent = try PacketSocket.listen(at: .path(path), mode: 0o600, backlog: 4)
+        let thread = try Thread(named: "agent") {
+            for _ in 0..<5000 {
+                if let connection = try? agent.accept() {
+                    try? connection.block(seconds: 5)
+                    _ = try? connection.receive(limit: AgentNotice.limit)
+                    return _ = try? connection.send(Array(answer.utf8))
+                }
+                usleep(1000)
+            }
+        }
+        let required = #""agent":"\#(path)","agentRequired":true"#
+        let added = try runtime.call("ADD", runtime.configuration("1.1.0", required))
+        thread.join()
+        #expect((added.code ?? 0) == code)
+        #expect(try (runtime.link() != nil) == (code == 0) && runtime.attachments.isEmpty == (code != 0))
     }
 
     @Test func `a store that can't be written is no store`() throws {
