@@ -38,7 +38,7 @@ extension EndToEnd {
                     copied.append(String(source))
                 }
             }
-            #expect(Set(copied) == ["Package.swift", "Benchmarks", "Sources", "Tests"])
+            #expect(Set(copied) == ["Package.swift", "Benchmarks", "Sources", "Tests", ".ci/cni-static"])
         }
 
         @Test func `the shell accepts its RUN lines`() throws {

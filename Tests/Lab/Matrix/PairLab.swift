@@ -58,7 +58,12 @@ package final class PairLab {
             // The plugin has mapped ports of this router: it is one again that has none.
             try network.install(home)
         }
+        awaitForgottenFlows()
     }
+
+    /// The plugin lets conntrack forget what a node's port was before, half a second after it has answered: a binding that
+    /// is made until then may be among it.
+    private func awaitForgottenFlows() { usleep(1_500_000) }
 
     /// Two addresses, one of them with two ports: enough to tell every kind of mapping apart.
     static let stunServers = [
@@ -70,6 +75,7 @@ package final class PairLab {
     package func install(_ a: NATClass, _ b: NATClass) throws {
         try stopSidecars()
         for (network, nat) in zip(networks, [a, b]) where network.current != nat { try network.install(nat) }
+        if [a, b].contains(where: { $0.id == "node-mapped" }) { awaitForgottenFlows() }
     }
 
     /// One meeting; `caller` is the index of the pod that speaks first.

@@ -10,11 +10,12 @@ func isFolder(_ path: String) -> Bool {
 
 /// What pods have left on a node: empty when the last of them went without a trace.
 enum Remains {
-    /// Files of our store: a network's lock and the last address given out are no pod's.
+    /// Files of our store: locks, what was given out last, and what the rules were made from, are no pod's.
     static func records(in store: String) -> [String] { files(in: store).map { "record \($0)" } }
 
     private static func files(in folder: String) -> [String] {
-        names(in: folder).filter { $0 != "lock" && !$0.hasPrefix("last_reserved_ip.") }.flatMap { name in
+        let kept = ["lock", "flows", "last", "rules"]
+        return names(in: folder).filter { !kept.contains($0) && !$0.hasPrefix("last_reserved_ip.") }.flatMap { name in
             isFolder("\(folder)/\(name)") ? files(in: "\(folder)/\(name)") : ["\(folder)/\(name)"]
         }
     }
@@ -30,8 +31,13 @@ enum Remains {
         let all = try JSONSerialization.jsonObject(with: Data(shown.utf8)) as? [[String: Any]] ?? []
         var left = all.compactMap { $0["ifname"] as? String }.filter { !links.contains($0) }.map { "link \($0)" }
         let rules = try run(["nft", "list", "ruleset"]).standardOutput
-        left += rules.split(separator: "\n").filter { $0.contains("CNI-") || $0.contains("elements = ") }
+        left += rules.split(separator: "\n").filter { $0.contains("CNI-") }
             .map { "rule \($0.trimmingCharacters(in: .whitespaces))" }
+        // A pod is an element in each of the two maps; the table's sets are the node's.
+        for map in ["outbound", "inbound"] {
+            let listed = try run(["nft", "list", "map", "ip", "warren", map]).standardOutput
+            if listed.contains("elements = ") { left.append("elements of the map \(map): \(listed)") }
+        }
         // Only what is mapped from outside has its destination translated.
         let connections = try run(["conntrack", "-L", "--dst-nat"]).standardOutput
         return left + connections.split(separator: "\n").map { "conntrack entry \($0)" }
