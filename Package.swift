@@ -111,7 +111,8 @@ let core: [Target] = [
         "warren-bench", ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
         path: "Benchmarks/warren-bench"),
     // What several suites share.
-    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: house),
+    .target(
+        name: "TestSupport", dependencies: ["Linux", "CLinux"], path: "Tests/TestSupport", swiftSettings: house),
     // A NAT in userspace, for the lab: what nftables cannot do.
     .target(name: "NATBox", dependencies: ["Addressing", "Timing"], path: "Tests/NATBox", swiftSettings: house),
     .executableTarget(

@@ -2,6 +2,7 @@ import Addressing
 import Glibc
 import Linux
 import Netlink
+import TestSupport
 import Testing
 
 @testable import CNI

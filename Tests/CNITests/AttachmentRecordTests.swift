@@ -1,5 +1,6 @@
 import Addressing
 import Glibc
+import TestSupport
 import Testing
 
 @testable import CNI

@@ -1,5 +1,6 @@
 import Glibc
 import Netlink
+import TestSupport
 import Testing
 
 @testable import CNI

@@ -2,6 +2,7 @@ import Addressing
 import Glibc
 import Linux
 import Netlink
+import TestSupport
 import Testing
 
 @testable import CNI
@@ -54,7 +55,7 @@ import Testing
         try #require(outcome.status == 0, "\(outcome.diagnostics)\(outcome.output)")
         var counts: [String: Int] = [:]
         var calls: [SystemCall] = []
-        for line in runtime.folder.read("trace").split(separator: "\n") {
+        for line in runtime.folder.text("trace").split(separator: "\n") {
             let name = String(line.prefix { $0 != "(" })
             guard name.count < line.count, name.first?.isLetter == true else { continue }
             counts[name, default: 0] += 1

@@ -1,6 +1,7 @@
 import Addressing
 import Glibc
 import Netlink
+import TestSupport
 import Testing
 
 @testable import CNI
@@ -26,7 +27,7 @@ import Testing
         return runtime.configuration(version, range: nil, #""ipam":{\#(ipam)}\#(more.isEmpty ? "" : ",\(more)")"#)
     }
 
-    private var calls: [String] { runtime.folder.read("calls").split(separator: "\n").map(String.init) }
+    private var calls: [String] { runtime.folder.text("calls").split(separator: "\n").map(String.init) }
 
     @Test(arguments: CNIVersion.allCases)
     func `its addresses, routes and DNS become ours`(version: CNIVersion) throws {
@@ -61,8 +62,8 @@ import Testing
         var environment = environment("ADD")
         environment["LD_LIBRARY_PATH"] = "/opt/containerd/lib"
         #expect(try runtime.call(environment, configuration()).status == 0)
-        #expect(runtime.folder.read("stdin.ADD") == configuration())
-        let seen = runtime.folder.read("environment.ADD")
+        #expect(runtime.folder.text("stdin.ADD") == configuration())
+        let seen = runtime.folder.text("environment.ADD")
         for name in ["CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH", "PATH"] {
             #expect(seen.contains("\(name)=\(environment[name] ?? "")\n"), "\(name)")
         }
@@ -73,7 +74,7 @@ import Testing
         let list = #""cni.dev/valid-attachments":[]"#
         #expect(try runtime.call(environment("STATUS"), configuration()).status == 0)
         #expect(try runtime.call(environment("GC"), configuration("1.1.0", "", list)).status == 0)
-        #expect(runtime.folder.read("stdin.GC").contains(list))
+        #expect(runtime.folder.text("stdin.GC").contains(list))
         // Without a record too: its ADD may have been our last act.
         #expect(try runtime.call(environment("DEL"), configuration()).status == 0)
         #expect(calls.map { $0.prefix { $0 != " " } } == ["STATUS", "GC", "DEL"])

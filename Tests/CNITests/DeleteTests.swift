@@ -1,5 +1,6 @@
 import Glibc
 import Netlink
+import TestSupport
 import Testing
 
 @testable import CNI
@@ -83,7 +84,7 @@ import Testing
         let runtime = try Runtime()
         #expect(try runtime.call("ADD", runtime.configuration()).status == 0)
         let file = "attachments/mesh/abc:eth0"
-        let record = try AttachmentRecord(parsing: Array(runtime.folder.read(file).utf8))
+        let record = try AttachmentRecord(parsing: Array(#require(runtime.folder.read(file)).utf8))
         var changed = record
         changed.netns = AttachmentRecord.Netns(
             path: record.netns.path, inode: record.netns.inode ^ 1, device: record.netns.device)

@@ -3,6 +3,7 @@ import Glibc
 import Linux
 import Netlink
 import NodePorts
+import TestSupport
 import Testing
 
 @testable import CNI

@@ -1,6 +1,7 @@
 import Glibc
 import Linux
 import Netlink
+import TestSupport
 import Testing
 
 @testable import CNI

@@ -1,6 +1,7 @@
 import Addressing
 import Glibc
 import Linux
+import TestSupport
 import Testing
 
 @testable import CNI

@@ -1,6 +1,7 @@
 import Addressing
 import Linux
 import Netlink
+import TestSupport
 import Testing
 
 /// The real kernel, in namespaces of our own. Needs root.

@@ -4,6 +4,7 @@ import CNI
 import Glibc
 import Linux
 import Synchronization
+import TestSupport
 import Testing
 import Timing
 

@@ -2,6 +2,7 @@ import Addressing
 import Glibc
 import Linux
 import Netlink
+import TestSupport
 
 @testable import NodePorts
 
@@ -51,7 +52,7 @@ final class Node: Sendable {
     }
 
     /// The records of the store.
-    var ports: [String] { folder.names.filter { UInt16($0) != nil } }
+    var ports: [String] { folder.names("").filter { UInt16($0) != nil } }
 }
 
 extension Substring {

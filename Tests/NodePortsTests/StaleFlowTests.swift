@@ -3,6 +3,7 @@ import CNftnl
 import Glibc
 import Linux
 import Netlink
+import TestSupport
 import Testing
 
 @testable import NodePorts

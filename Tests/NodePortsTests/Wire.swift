@@ -2,6 +2,7 @@ import Addressing
 import CLinux
 import Glibc
 import Linux
+import TestSupport
 
 @testable import NodePorts
 
@@ -53,7 +54,9 @@ final class Datagrams: Sendable {
     }
 
     private static func name(_ address: String, _ port: UInt16) throws -> sockaddr_in {
-        guard let address = IPv4Address(address) else { throw Command.Failure(description: "bad address \(address)") }
+        guard let address = IPv4Address(address) else {
+            throw ChildProcess.Failure(description: "bad address \(address)")
+        }
         var name = sockaddr_in()
         name.sin_family = sa_family_t(AF_INET)
         name.sin_port = port.bigEndian

@@ -1,5 +1,6 @@
 import Glibc
 import Linux
+import TestSupport
 
 /// A process that only holds namespaces of its own: a network namespace whose path goes when it ends, and with a map a
 /// user namespace that owns it, as a user-namespaced pod has them.

@@ -2,6 +2,7 @@ import CNI
 import Glibc
 import Linux
 import Netlink
+import TestSupport
 
 /// A container runtime as the plugin sees one: environment and stdin in, JSON out. Its store and namespaces are the
 /// test's own and go away with it.

@@ -3,6 +3,7 @@ import CNI
 import Glibc
 import Linux
 import NodeAgent
+import TestSupport
 import Timing
 
 /// A node's folders, with the built plugin as what is to be installed. They go away with this value.

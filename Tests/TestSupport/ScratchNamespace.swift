@@ -1,12 +1,12 @@
 import CLinux
 import Glibc
-import Linux
+package import Linux
 
 /// A network namespace that exists as long as this object: nothing to clean up, whatever happens to the test.
-final class ScratchNamespace: Sendable {
-    let namespace: NetworkNamespace
+package final class ScratchNamespace: Sendable {
+    package let namespace: NetworkNamespace
 
-    init() throws {
+    package init() throws {
         guard geteuid() == 0 else { throw NotRoot() }
         let descriptor = try Linux.Thread.run(named: "scratch-netns") {
             _ = try check("unshare network namespace") { CLinux_unshare(CLinux_CLONE_NEWNET) }
@@ -16,11 +16,14 @@ final class ScratchNamespace: Sendable {
         namespace = try NetworkNamespace(path: "/proc/self/fd/\(owned.raw)")
     }
 
-    func run<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) throws -> Value {
+    /// A path by which another process reaches the namespace while this one lives.
+    package var path: String { "/proc/\(getpid())/fd/\(namespace.raw)" }
+
+    package func run<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) throws -> Value {
         try namespace.run(body)
     }
 }
 
-struct NotRoot: Error, CustomStringConvertible {
-    var description: String { "this test makes network namespaces and needs root: run it with sudo" }
+package struct NotRoot: Error, CustomStringConvertible {
+    package var description: String { "this test makes network namespaces and needs root: run it with sudo" }
 }
