@@ -81,6 +81,7 @@ let core: [Target] = [
     .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
     .systemLibrary(name: "CNftnl", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
     module("Timing"),
+    module("JSON"),
     module("Addressing", []),
     module("Linux", ["CLinux", "Addressing", "Timing"]),
     module("Sodium", ["CSodium", "CLinux", "Addressing"]),
@@ -99,11 +100,12 @@ let core: [Target] = [
         "Gather",
         ["STUN", "PortMapping", "Netlink", "Transport", "Sodium", "Linux", "CLinux", "Addressing", "Timing"]),
     module("NodePorts", ["CNftnl", "CMnl", "Netlink", "Linux", "CLinux", "Addressing"], settings: house),
-    module("CNI", ["NodePorts", "Netlink", "Tun", "Linux", "CLinux", "Addressing"], settings: house),
+    module("CNI", ["JSON", "NodePorts", "Netlink", "Tun", "Linux", "CLinux", "Addressing"], settings: house),
     module("Handover", ["Tun", "Netlink", "Linux", "CLinux"]),
     module(
         "NodeAgent",
-        ["CNI", "Handover", "Transport", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"], settings: house),
+        ["CNI", "JSON", "Handover", "Transport", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"],
+        settings: house),
     module(
         "Tunnel", ["WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     .executableTarget(name: "warren-cni", dependencies: ["CNI"], swiftSettings: house, linkerSettings: plugin),
@@ -156,7 +158,8 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 // The rest: what speaks TLS or keeps records.
 let full: [Target] = [
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-    module("Membership", ["Sodium", "Addressing", "Timing"]),
+    module("Certificates", ["COpenSSL"], settings: house),
+    module("Membership", ["JSON", "Sodium", "Addressing", "Timing"]),
     module("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioTLS, nioSSL, logging]),
     module(
         "RelayStream",
@@ -181,13 +184,12 @@ let full: [Target] = [
     module(
         "Hub",
         [
-            "Directory", "Membership", "Relay", "RelayStream", "STUN", "Sodium", "COpenSSL", "CLinux", "Linux",
+            "Directory", "Membership", "Relay", "RelayStream", "STUN", "Sodium", "Certificates", "CLinux", "Linux",
             "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioWebSocket, nioTLS, nioSSL, grdb,
             logging,
         ], settings: house),
     // libyaml itself: Yams, which has a copy of it, brings all of Foundation into `warren`, which each pod runs as a probe.
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
-    module("JSON", settings: house),
     module("Manifest", ["JSON", "CYAML"], settings: house),
     module("Injection", ["JSON", "Membership", "Addressing"], settings: house),
     module("InjectionArguments", ["Injection", arguments], settings: house),
@@ -196,7 +198,8 @@ let full: [Target] = [
     module(
         "Injector",
         [
-            "Injection", "Kubernetes", "JSON", "COpenSSL", "Linux", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1,
+            "Injection", "Kubernetes", "JSON", "Certificates", "Linux", "Addressing", "Timing", nioCore, nioPosix,
+            nioHTTP1,
             nioSSL, logging,
         ], settings: house),
     program(

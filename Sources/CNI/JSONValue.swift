@@ -1,3 +1,5 @@
+import JSON
+
 /// Any JSON value (RFC 8259), of which what is not understood is passed on as it came: prevResult's unknown keys.
 package enum JSONValue: Hashable, Sendable {
     case null
@@ -51,7 +53,7 @@ extension JSONValue {
         case .boolean(let value): output += (value ? "true" : "false").utf8
         case .integer(let value): output += String(value).utf8
         case .number(let literal): output += literal.utf8
-        case .string(let text): Self.write(text, to: &output)
+        case .string(let text): quoteJSON(text, to: &output)
         case .array(let elements):
             output.append(UInt8(ascii: "["))
             for (index, element) in elements.enumerated() {
@@ -63,28 +65,11 @@ extension JSONValue {
             output.append(UInt8(ascii: "{"))
             for (index, member) in members.sorted(by: { $0.key < $1.key }).enumerated() {
                 if index > 0 { output.append(UInt8(ascii: ",")) }
-                Self.write(member.key, to: &output)
+                quoteJSON(member.key, to: &output)
                 output.append(UInt8(ascii: ":"))
                 member.value.write(to: &output)
             }
             output.append(UInt8(ascii: "}"))
         }
-    }
-
-    private static func write(_ text: String, to output: inout [UInt8]) {
-        output.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), byte]
-            case 0x0a: output += "\\n".utf8
-            case 0x0d: output += "\\r".utf8
-            case 0x09: output += "\\t".utf8
-            case 0..<0x20:
-                let digits = Array("0123456789abcdef".utf8)
-                output += Array("\\u00".utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-            default: output.append(byte)
-            }
-        }
-        output.append(UInt8(ascii: "\""))
     }
 }

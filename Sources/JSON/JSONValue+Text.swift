@@ -18,14 +18,14 @@ extension JSONValue {
         case .null: output += "null".utf8
         case .boolean(let flag): output += (flag ? "true" : "false").utf8
         case .number(let digits): output += digits.utf8
-        case .string(let text): Self.write(text, to: &output)
+        case .string(let text): quoteJSON(text, to: &output)
         case .array(let elements):
             Self.writeList(elements, "[]", to: &output, indent, depth) { element, output in
                 element.write(to: &output, indent: indent, depth: depth + 1)
             }
         case .object(let members):
             Self.writeList(members, "{}", to: &output, indent, depth) { member, output in
-                Self.write(member.name, to: &output)
+                quoteJSON(member.name, to: &output)
                 output.append(UInt8(ascii: ":"))
                 if indent != nil { output.append(UInt8(ascii: " ")) }
                 member.value.write(to: &output, indent: indent, depth: depth + 1)
@@ -51,21 +51,5 @@ extension JSONValue {
         }
         breakLine(depth, &output)
         output.append(brackets[1])
-    }
-
-    private static func write(_ text: String, to output: inout [UInt8]) {
-        output.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), byte]
-            case UInt8(ascii: "\n"): output += #"\n"#.utf8
-            case UInt8(ascii: "\t"): output += #"\t"#.utf8
-            case 0..<0x20:
-                let digits = Array("0123456789abcdef".utf8)
-                output += Array(#"\u00"#.utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-            default: output.append(byte)
-            }
-        }
-        output.append(UInt8(ascii: "\""))
     }
 }

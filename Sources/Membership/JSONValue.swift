@@ -1,3 +1,5 @@
+import JSON
+
 /// The part of JSON (RFC 8259) that tokens and records use: no negative and no fractional numbers.
 ///
 /// Parsing is strict: one value, valid UTF-8, no member twice, at most 8 levels, whole numbers below 2^64. An object keeps
@@ -54,7 +56,7 @@ extension JSONValue {
             output.append(UInt8(ascii: "{"))
             for (index, member) in members.enumerated() {
                 if index > 0 { output.append(UInt8(ascii: ",")) }
-                Self.write(member.name, to: &output)
+                quoteJSON(member.name, to: &output)
                 output.append(UInt8(ascii: ":"))
                 member.value.write(to: &output)
             }
@@ -66,24 +68,10 @@ extension JSONValue {
                 value.write(to: &output)
             }
             output.append(UInt8(ascii: "]"))
-        case .string(let text): Self.write(text, to: &output)
+        case .string(let text): quoteJSON(text, to: &output)
         case .number(let number): output += String(number).utf8
         case .bool(let flag): output += (flag ? "true" : "false").utf8
         case .null: output += "null".utf8
         }
-    }
-
-    private static func write(_ text: String, to output: inout [UInt8]) {
-        output.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), byte]
-            case 0..<0x20:
-                let digits = Array("0123456789abcdef".utf8)
-                output += Array("\\u00".utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-            default: output.append(byte)
-            }
-        }
-        output.append(UInt8(ascii: "\""))
     }
 }

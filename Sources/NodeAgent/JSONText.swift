@@ -1,3 +1,5 @@
+import JSON
+
 /// JSON text (RFC 8259) taken apart but not taken over: each value knows where in the text it stands, so that a file can be
 /// changed in one place and stay byte for byte what it was everywhere else.
 struct JSONText: Sendable {
@@ -47,18 +49,9 @@ struct JSONText: Sendable {
 
     /// `text` as a JSON string with its quotes.
     static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case _ where scalar.value < 0x20:
-                let digits = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
+        var bytes: [UInt8] = []
+        quoteJSON(text, to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
     }
 }
 

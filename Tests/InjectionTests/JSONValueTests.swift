@@ -1,4 +1,5 @@
 import JSON
+import TestSupport
 import Testing
 
 @Suite struct JSONValueTests {
@@ -48,7 +49,7 @@ import Testing
     }
 
     @Test func `no bytes crash the parser`() {
-        var generator = SeededGenerator(seed: 7)
+        var generator = SeededRandom(seed: 7)
         let start = Array(
             #"{"spec":{"containers":[{"name":"a","ports":[{"containerPort":80}]}],"x":-1.5e3,"y":"é"}}"#.utf8)
         for _ in 0..<5000 {
@@ -60,20 +61,5 @@ import Testing
                 #expect((try? JSONValue(parsing: value.serialized)) == value)
             }
         }
-    }
-}
-
-/// SplitMix64: the same numbers in each run.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
     }
 }

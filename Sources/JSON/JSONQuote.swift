@@ -1,0 +1,17 @@
+/// `text` as a JSON string with its quotes (RFC 8259 7), appended to `output`.
+package func quoteJSON(_ text: String, to output: inout [UInt8]) {
+    output.append(UInt8(ascii: "\""))
+    for byte in text.utf8 {
+        switch byte {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), byte]
+        case 0x0a: output += "\\n".utf8
+        case 0x0d: output += "\\r".utf8
+        case 0x09: output += "\\t".utf8
+        case 0..<0x20:
+            let digits = Array("0123456789abcdef".utf8)
+            output += Array("\\u00".utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+        default: output.append(byte)
+        }
+    }
+    output.append(UInt8(ascii: "\""))
+}
