@@ -62,6 +62,41 @@ import Testing
         #expect(zip(bytes, plaintext).filter { $0 == $1 }.count < 30, "no more than chance has it")
     }
 
+    /// One session's packets, of any size and order, with forged ones between them: each by itself, whatever came before it.
+    @Test(arguments: AEADLibrary.allCases)
+    func `a session's packets don't depend on each other, nor on forged ones`(_ library: AEADLibrary) throws {
+        try Libsodium.initialize()
+        guard library.isAvailable else { return #expect(library != .libsodium) }
+        let key = Libsodium.randomBytes(32)
+        let sealing = PacketCipher(try SecretKey(copying: key), seals: true, library: library)
+        let opening = PacketCipher(try SecretKey(copying: key), seals: false, library: library)
+        for (index, size) in (Self.sizes + Self.sizes.reversed()).enumerated() {
+            let plaintext = Libsodium.randomBytes(size)
+            let counter = UInt64(index) &* 0x9e37_79b9
+            var sealed = [UInt8](repeating: 0, count: size + 16)
+            unsafe sealed.withUnsafeMutableBufferPointer { output in
+                unsafe plaintext.withUnsafeBufferPointer {
+                    unsafe sealing.seal($0.baseAddress, count: size, counter: counter, into: output.baseAddress!)
+                }
+            }
+            #expect(try sealed == seal(plaintext, key, counter, .libsodium))
+            var forged = sealed
+            forged[size / 2] ^= 4
+            var results: [Bool] = []
+            for isForged in [true, false] {
+                results.append(
+                    unsafe (isForged ? forged : sealed).withUnsafeBufferPointer { input in
+                        var bytes = unsafe Array(input)
+                        let isAuthentic = unsafe bytes.withUnsafeMutableBufferPointer {
+                            unsafe opening.open($0.baseAddress!, count: size + 16, counter: counter)
+                        }
+                        return isAuthentic && Array(bytes.dropLast(16)) == plaintext
+                    })
+            }
+            #expect(results == [false, true])
+        }
+    }
+
     /// Sessions of their own, as the packet threads have them: what they share is the library.
     @Test(arguments: AEADLibrary.allCases)
     func `threads that seal and open at once don't disturb each other`(_ library: AEADLibrary) async throws {
