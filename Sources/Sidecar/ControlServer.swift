@@ -52,7 +52,7 @@ struct ControlServer {
         defer { deadline.cancel() }
         // A client that goes away or breaks the rules only loses its answer.
         let exchange = try? await connection.executeThenClose {
-            inbound, outbound -> (request: ControlRequest, answer: ControlAnswer)? in
+            inbound, _ -> (request: ControlRequest, answer: ControlAnswer)? in
             if isExcess { return nil }
             var line = ByteBuffer()
             for try await bytes in inbound {
@@ -69,7 +69,8 @@ struct ControlServer {
                     ControlAnswer(
                         error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, netcheck, leave")
                 }
-            try await outbound.write(ByteBuffer(string: result.json + "\n"))
+            // Until the kernel has it: the writer above would return sooner, and what it still holds is lost with the close.
+            try await connection.channel.writeAndFlush(ByteBuffer(string: result.json + "\n"))
             return request.map { ($0, result) }
         }
         if let exchange = exchange ?? nil { answered(exchange.request, exchange.answer) }
