@@ -33,11 +33,11 @@ demo: root build
 demo-clean: root
 	@$(BIN)/warren-demo clean
 
-## natlab: every pair of NATs with the real programs, and failures on the way (QUICK=1: minutes; CLASSES= TRIALS= LANES= PARTS=); needs root
+## natlab: every pair of NATs with the real programs, and failures on the way (QUICK=1: minutes; CLASSES= CROSSINGS= TRIALS= LANES= PARTS=); needs root
 natlab: root build
 	@export WARREN_BUILD="release build, commit $$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)"
 	export QUICK="$(QUICK)" CLASSES="$(CLASSES)" TRIALS="$(TRIALS)" LANES="$(LANES)" PARTS="$(PARTS)" OUT="$(OUT)"
-	export PATIENCE="$(PATIENCE)" REPEAT="$(REPEAT)" IDLE="$(IDLE)"
+	export CROSSINGS="$(CROSSINGS)" PATIENCE="$(PATIENCE)" REPEAT="$(REPEAT)" IDLE="$(IDLE)"
 	# What else the machine does must not be what is measured.
 	nice -n -10 $(BIN)/warren-natlab
 

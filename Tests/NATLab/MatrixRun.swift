@@ -9,7 +9,10 @@ struct MatrixRun {
     func run() throws -> (record: MatrixRecord, faults: [String]) {
         var pairs: [(NATClass, NATClass)] = []
         for (index, a) in options.classes.enumerated() {
-            for b in options.classes[index...] { pairs.append((a, b)) }
+            for b in options.classes[index...]
+            where options.crossings.isEmpty || options.crossings.contains(NATClass.crossing(a, b).letter) {
+                pairs.append((a, b))
+            }
         }
         let start = Clock.now
         let (total, trials) = (pairs.count, options.trials)

@@ -7,6 +7,8 @@ struct Options {
 
     var parts: [Part]
     var classes: [NATClass]
+    /// Only pairs that are crossed so, by `Crossing.letter`; all when empty.
+    var crossings: Set<String>
     /// Trials a pair.
     var trials: Int
     /// Pairs measured at the same time, each in namespaces of its own.
@@ -32,6 +34,19 @@ struct Options {
         folder = Self.value("OUT") ?? ".build/natlab"
         parts = try Self.parts(Self.value("PARTS"))
         classes = try Self.classes(Self.value("CLASSES") ?? (isQuick ? "table" : "all"))
+        crossings = try Self.crossings(Self.value("CROSSINGS"))
+    }
+
+    /// `S,S†,P,B,B2,R`, or `direct` for all but R, whose trials last as long as the laboratory's patience.
+    private static func crossings(_ text: String?) throws -> Set<String> {
+        let direct = ["S", "S†", "P", "B", "B2"]
+        guard let text else { return [] }
+        if text == "direct" { return Set(direct) }
+        let words = text.split(separator: ",").map(String.init)
+        if let word = words.first(where: { !direct.contains($0) && $0 != "R" }) {
+            throw LabError.unexpected("CROSSINGS=\(text): no crossing \(word); known: direct, \(direct), R")
+        }
+        return Set(words)
     }
 
     private static func parts(_ text: String?) throws -> [Part] {
