@@ -104,7 +104,10 @@ let core: [Target] = [
     module("Handover", ["Tun", "Netlink", "Linux", "CLinux"]),
     module(
         "NodeAgent",
-        ["CNI", "JSON", "Handover", "Transport", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"],
+        [
+            "CNI", "NodePorts", "JSON", "Handover", "Transport", "Tun", "Netlink", "Linux", "CLinux", "Addressing",
+            "Timing",
+        ],
         settings: house),
     module(
         "Tunnel", ["WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
@@ -141,7 +144,7 @@ let core: [Target] = [
     tests("Netlink", ["Linux", "Addressing"]),
     tests("NodePorts", ["CNftnl", "Netlink", "Linux", "CLinux", "Addressing"]),
     tests("CNI", ["NodePorts", "Netlink", "Linux", "Addressing"]),
-    tests("NodeAgent", ["CNI", "Handover", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"]),
+    tests("NodeAgent", ["CNI", "NodePorts", "Handover", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"]),
     tests("Tunnel", ["WireGuard", "Transport", "Sodium", "Linux", "Addressing", "Timing"]),
 ]
 

@@ -100,7 +100,7 @@ extension Attachment {
         do throws(NodePortError) { port = try map.assign(to: pod, holder: holder, plan: policy.plan) } catch {
             throw CNIError(error)
         }
-        StaleFlows.forgetAfterExit([port], folder: map.folder)
+        StaleFlows.forgetAfterExit(port, mappedBy: policy.plan, folder: map.folder)
         var record = record
         record.nodePort = port.number
         if let store = try Store(existing: settings.location) { try store.write(record) }
@@ -113,9 +113,7 @@ extension Attachment {
     func releaseNodePort(_ number: UInt16? = nil) throws(CNIError) {
         let (holder, map) = (try portHolder(), try conf.portMap())
         do throws(NodePortError) {
-            if let port = try map.release(holder, number: number) {
-                StaleFlows.forgetAfterExit([port], folder: map.folder)
-            }
+            if try map.release(holder, number: number) != nil { StaleFlows.forgetAfterExit(folder: map.folder) }
         } catch { throw CNIError(error) }
     }
 
@@ -140,9 +138,9 @@ extension Network {
         let (network, map) = (try conf.networkName(), try conf.portMap())
         let plan = (try? conf.nodePortPolicy())?.plan
         do throws(NodePortError) {
-            let freed = try map.collectGarbage(
+            try map.collectGarbage(
                 in: network, keeping: Set(valid.map { PortHolder($0, in: network) }), plan: plan)
-            StaleFlows.forgetAfterExit(freed, folder: map.folder)
+            if StaleFlows.isDue(in: map.folder) { StaleFlows.forgetAfterExit(folder: map.folder) }
         } catch { throw CNIError(error) }
     }
 }
@@ -151,11 +149,17 @@ extension AttachmentRecord {
     /// For a long-lived agent of the node, in the node's network namespace.
     func releaseNodePort(dataDir: String) throws(CNIError) {
         do throws(NodePortError) {
-            let map = PortMap(dataDir: dataDir)
-            guard let port = try map.release(PortHolder(holder, in: network), number: nodePort) else { return }
-            // What can't be forgotten ends by itself when it is silent.
-            _ = try? StaleFlows.forget(port)
+            _ = try PortMap(dataDir: dataDir).release(PortHolder(holder, in: network), number: nodePort)
         } catch { throw CNIError(error) }
+    }
+}
+
+extension Reconciler {
+    /// Makes conntrack forget what ports were released, also by plugins that were killed before they could.
+    func forgetFlows() throws(CNIError) {
+        do throws(NodePortError) { try StaleFlows.forgetReleased(folder: PortMap(dataDir: dataDir).folder) } catch {
+            throw CNIError(error)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 import CNI
 import Glibc
 import Linux
+import NodePorts
 package import Timing
 
 /// Takes the plugin off the node without breaking the deletion of any pod: the entry goes first, so that no new pod gets an
@@ -33,6 +34,8 @@ package struct Removal: Sendable {
         while true {
             let count = try attachments()
             if count == 0 {
+                // Pods' elements are gone with them; the table and its rules are the node's.
+                try PortMap(dataDir: configuration.dataFolder).removeAll()
                 try installer.removeBinary()
                 log("removed \(installer.binary.path)")
                 return .complete

@@ -28,7 +28,8 @@ package struct PortMap: Sendable {
         return port
     }
 
-    /// Takes the holder's port away from kernel and store; returns it, or nil when it had none.
+    /// Takes the holder's port away from kernel and store; returns it, or nil when it had none. What conntrack has of it is
+    /// then for `StaleFlows` to make it forget.
     ///
     /// - Parameter number: the port, where the caller knows it; else all records are looked through.
     @discardableResult
@@ -87,7 +88,12 @@ package struct PortMap: Sendable {
     /// Removes the table and every record: nothing of ours is left but the folder with its lock.
     package func removeAll() throws(NodePortError) {
         func removeTable() throws(NodePortError) {
-            do throws(NetlinkError) { try PortTable().removeAll() } catch { throw .kernel(error) }
+            do throws(NetlinkError) { try PortTable().removeAll() } catch {
+                // A kernel without nf_tables has no table.
+                guard let errno = error.errno, [Errno(EOPNOTSUPP), Errno(EPROTONOSUPPORT)].contains(errno) else {
+                    throw .kernel(error)
+                }
+            }
         }
         guard let store = try PortStore(existing: folder) else { return try removeTable() }
         try removeTable()
@@ -151,6 +157,7 @@ package struct PortMap: Sendable {
 
     private func remove(_ port: NodePort, from store: borrowing PortStore) throws(NodePortError) {
         do throws(NetlinkError) { try PortTable().remove(port) } catch { throw .kernel(error) }
+        try store.setReleased(port)
         try store.remove(port.number)
     }
 }

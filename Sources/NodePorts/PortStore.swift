@@ -1,3 +1,4 @@
+import Addressing
 import Glibc
 import Linux
 
@@ -9,6 +10,7 @@ import Linux
 ///     FOLDER/rules        what the rules in the kernel were made from
 ///     FOLDER/lock         flock(2)
 ///     FOLDER/flows        flock(2) of who makes conntrack forget
+///     FOLDER/released-PORT-ADDRESS-PORT   a port that was a pod's, whose flows conntrack has to forget; empty
 ///     FOLDER/.write       a file being written
 ///
 /// The lock is held as long as the value lives, and with it the right to change the table in the kernel. A record is
@@ -81,6 +83,32 @@ struct PortStore: ~Copyable {
         }
     }
 
+    /// Notes that conntrack has to forget the port's flows: before its record goes.
+    borrowing func setReleased(_ port: NodePort) throws(NodePortError) {
+        do throws(SystemError) {
+            _ = try FileDescriptor(open: Self.mark(port, in: path), O_WRONLY | O_CREAT | O_NOFOLLOW)
+        } catch { throw .store("release node port \(port): \(error)") }
+    }
+
+    /// The ports whose flows are to be forgotten. Needs no lock.
+    static func released(in folder: String) -> [NodePort] {
+        ((try? names(in: folder)) ?? []).compactMap { name in
+            let parts = name.split(separator: "-", omittingEmptySubsequences: false)
+            guard parts.count == 4, parts[0] == releasedPrefix, let number = UInt16(parts[1]),
+                let pod = IPv4Address(String(parts[2])), let podPort = UInt16(parts[3])
+            else { return nil }
+            return NodePort(number, pod: pod, podPort: podPort)
+        }
+    }
+
+    static func setForgotten(_ port: NodePort, in folder: String) { _ = unsafe unlink(mark(port, in: folder)) }
+
+    private static let releasedPrefix = "released"
+
+    private static func mark(_ port: NodePort, in folder: String) -> String {
+        "\(folder)/\(releasedPrefix)-\(port.number)-\(port.pod)-\(port.podPort)"
+    }
+
     /// The port that was given out last.
     borrowing func last() -> UInt16? { text("last").flatMap { UInt16($0) } }
     borrowing func setLast(_ number: UInt16) throws(NodePortError) { try replace("last", "\(number)") }
@@ -128,7 +156,9 @@ struct PortStore: ~Copyable {
 
     private borrowing func text(_ name: String) -> String? { read(name).map { String(decoding: $0, as: UTF8.self) } }
 
-    private borrowing func names() throws(NodePortError) -> [String] {
+    private borrowing func names() throws(NodePortError) -> [String] { try Self.names(in: path) }
+
+    private static func names(in path: String) throws(NodePortError) -> [String] {
         guard let folder = unsafe opendir(path) else {
             throw .store(SystemError("list \(path)", .current).description)
         }

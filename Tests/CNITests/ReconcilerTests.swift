@@ -38,7 +38,7 @@ import Testing
     @Test func `only what is gone and old is freed`() throws {
         let records = [
             record("gone", 1), record("alive", 2, netns: "/alive"), record("unknown", 3, netns: "/unknown"),
-            record("young", 4, age: 59), record("old", 5, age: 60), record("future", 6, age: -3600),
+            record("young", 4, age: 19), record("old", 5, age: 20), record("future", 6, age: -3600),
         ]
         do {
             let store = try Store(creating: location)

@@ -3,6 +3,7 @@ import CLinux
 import CNI
 import Glibc
 import Linux
+import NodePorts
 import Synchronization
 import TestSupport
 import Testing
@@ -34,6 +35,11 @@ import Timing
     private func detach(_ record: AttachmentRecord, _ node: ScratchNode) throws {
         let location = StoreLocation(dataDir: node.configuration.dataFolder, network: record.network)
         if let store = try Store(existing: location) { try store.detach(record.holder) }
+    }
+
+    /// The calling thread's network namespace's tables of nftables.
+    private static func tables() throws -> String {
+        try ChildProcess("/usr/sbin/nft", ["list", "tables"]).wait().output
     }
 
     /// What `target` answers: its status line and its body.
@@ -205,7 +211,21 @@ import Timing
         #expect(try node.hasPlugin())
         #expect(try pod.probe().line() == "granted")
         _ = try call("DEL")
-        #expect(try removal.run(patience: .zero) == .complete)
+        // The rules that pods with a port of the node have left on it go too; the node is a namespace of the test's.
+        let place = try ScratchNamespace()
+        let ports = PortMap(dataDir: node.configuration.dataFolder)
+        let configuration = node.configuration
+        let left = try place.run {
+            let holder = PortHolder(network: "pods", containerID: "abc", ifName: "eth0")
+            let plan = try PortPlan(range: 31000...31009, podPort: 51820)
+            _ = try ports.assign(to: IPv4Address(10, 1, 0, 2), holder: holder, plan: plan)
+            try ports.release(holder)
+            #expect(try Self.tables() == "table ip warren\n")
+            #expect(try Removal(configuration, log: lines.log).run(patience: .zero) == .complete)
+            return try Self.tables()
+        }
+        #expect(left == "")
+        #expect(node.folder.names("run/cni/node-ports").allSatisfy { ["lock", "flows"].contains($0) })
         #expect(node.folder.names("bin").isEmpty && node.conf("10-ptp.conflist") == ScratchNode.ptp)
         usleep(1_500_000)
         #expect(node.folder.names("bin").isEmpty)

@@ -1,4 +1,5 @@
 import Addressing
+import TestSupport
 import Testing
 
 @testable import NodePorts
@@ -52,6 +53,31 @@ import Testing
         #expect(try seen(sidecar, servers) == [31007, 31007, 31007, 31007])
     }
 
+    @Test func `of a mapped port only what is from before it is forgotten`() throws {
+        let lab = try RandomNode()
+        let peers = try ["203.0.113.2", "203.0.113.3"].map { try Datagrams(in: lab.outside, $0, port: 41641) }
+        let inside = try Datagrams(in: lab.outside, "10.99.0.1", port: 3478)
+        let sidecar = try Datagrams(in: lab.pods[0], port: 51820)
+        try sidecar.send("before", to: "203.0.113.2", 41641)
+        #expect(peers[0].receive()?.port != 31007)
+        let port = try lab.assign(0, plan)
+        // What the pod and its peers begin before anybody looks.
+        try sidecar.send("young", to: "203.0.113.3", 41641)
+        #expect(peers[1].receive()?.port == 31007)
+        try sidecar.send("young", to: "10.99.0.1", 3478)
+        let binding = try #require(inside.receive()).port
+        let stranger = try Datagrams(in: lab.outside, "203.0.113.1")
+        try stranger.send("unasked", to: RandomNode.address, 31007)
+        #expect(sidecar.receive()?.text == "unasked")
+        #expect(try lab.forget(port, mappedBy: plan) == 1)
+        try sidecar.send("again", to: "203.0.113.2", 41641)
+        #expect(peers[0].receive()?.port == 31007)
+        // Another entry would have another random port.
+        try sidecar.send("again", to: "10.99.0.1", 3478)
+        #expect(inside.receive()?.port == binding)
+        #expect(try lab.flows().count == 4)
+    }
+
     @Test func `an early packet of a peer takes no port away`() throws {
         let lab = try RandomNode()
         let port = try lab.assign(0, plan)
@@ -102,6 +128,28 @@ import Testing
         #expect(second.number == 31007)
         try sidecars[1].send("hello", to: "203.0.113.2", 41641)
         #expect(peer.receive()?.port == 31007)
+    }
+
+    @Test func `whoever comes next makes conntrack forget what a killed plugin did not`() throws {
+        let lab = try RandomNode()
+        let plan = try PortPlan(range: 31007...31007, podPort: 51820)
+        _ = try lab.assign(0, plan)
+        let peer = try Datagrams(in: lab.outside, "203.0.113.2", port: 41641)
+        let sidecars = try lab.pods.map { try Datagrams(in: $0, port: 51820) }
+        try sidecars[0].send("hello", to: "203.0.113.2", 41641)
+        #expect(peer.receive()?.port == 31007)
+        try lab.node.release(0)
+        // The port is another pod's before anybody looks, and that one's flows are its own.
+        _ = try lab.assign(1, plan)
+        try sidecars[1].send("hello", to: "203.0.113.3", 41641)
+        #expect(try lab.flows().count == 2)
+        let folder = lab.node.folder.path
+        #expect(StaleFlows.isDue(in: folder))
+        try lab.node.place.run { try StaleFlows.forgetReleased(folder: folder) }
+        let left = try lab.flows()
+        #expect(left.count == 1 && left[0].contains("dst=203.0.113.3"), "\(left)")
+        #expect(!StaleFlows.isDue(in: folder))
+        #expect(lab.node.folder.names("") == ["31007", "flows", "last", "lock", "rules"])
     }
 
     @Test func `flows of a former pod end with its port, those of others stay`() throws {

@@ -132,5 +132,9 @@ final class RandomNode: Sendable {
         return try node.place.run { try map.assign(to: address, holder: Node.holder(pod), plan: plan) }
     }
 
-    func forget(_ port: NodePort) throws -> Int { try node.place.run { try StaleFlows.forget(port) } }
+    func forget(_ port: NodePort, mappedBy plan: PortPlan? = nil) throws -> Int {
+        try node.place.run {
+            try StaleFlows.forget(port, mapped: plan == nil ? [] : [port], exceptions: plan?.exceptions ?? [])
+        }
+    }
 }

@@ -27,8 +27,9 @@ package struct Reconciler: Sendable {
         package var isEmpty: Bool { attachments.isEmpty && strays.isEmpty && faults.isEmpty }
     }
 
-    /// An ADD in the middle of its work is younger than this.
-    package static let grace: Int64 = 60
+    /// An ADD in the middle of its work is younger than this. With the agent's interval, less than the 30 s in which what a
+    /// killed plugin has left is to be gone.
+    package static let grace: Int64 = 20
 
     package let dataDir: String
     private let liveness: @Sendable (AttachmentRecord.Netns) -> Liveness
@@ -60,6 +61,7 @@ package struct Reconciler: Sendable {
                 attempt { () throws(CNIError) in try reconcile(network, now: now, &report) }
             }
         }
+        attempt { () throws(CNIError) in try forgetFlows() }
         return report
     }
 
