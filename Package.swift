@@ -213,7 +213,11 @@ let full: [Target] = [
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),
     program("warren-hub", ["Hub", "Directory", "Membership", "Sodium", "Addressing", "Timing", arguments, logging]),
-    program("warren-node", ["NodeAgent", "Linux", "Addressing", "Timing", arguments]),
+    module(
+        "BlockLeasing", ["Directory", "Membership", "Sodium", "Linux", "Addressing", "Timing"], settings: house),
+    program(
+        "warren-node",
+        ["NodeAgent", "BlockLeasing", "Directory", "Membership", "Sodium", "Linux", "Addressing", "Timing", arguments]),
     program(
         "warren",
         [
@@ -230,6 +234,7 @@ let full: [Target] = [
         path: "Benchmarks/warren-relay-load"),
     tests("Membership", ["Sodium", "Addressing"]),
     tests("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioSSL]),
+    tests("BlockLeasing", ["Directory", "Membership", "Sodium", "Linux", "Addressing", "Timing"]),
     tests("Netcheck", ["PortMapping", "Control", "Membership", "Sodium", "Addressing", "Timing"]),
     tests(
         "Hub",
@@ -275,7 +280,7 @@ let scenarios: [Target] = [
         name: "EndToEndTests", dependencies: ["Lab", "NATBox", "Control", "Addressing"], path: "Tests/EndToEndTests",
         swiftSettings: house),
     .testTarget(
-        name: "RuntimeTests", dependencies: ["Lab", "Netlink", "Linux"], path: "Tests/RuntimeTests",
+        name: "RuntimeTests", dependencies: ["Lab", "Netlink", "Linux", "Addressing"], path: "Tests/RuntimeTests",
         exclude: ["Programs"], swiftSettings: house),
 ]
 

@@ -27,6 +27,7 @@ package struct Attachment: Sendable {
             return previous.json(version: version)
         }
         let settings = try Settings(conf)
+        if let fault = conf.leaseFault(now: Int64(time(nil))) { throw .tryAgainLater(fault) }
         try waitForAgent(settings)
         try refuseOverlaps(settings, previous)
         let namespace = try openNamespace()

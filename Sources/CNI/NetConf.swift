@@ -21,6 +21,8 @@ package struct NetConf: Sendable {
     package let refuseOverlap: [String]?
     package let agent: String?
     package let agentRequired: Bool?
+    /// When the lease of this node's addresses ends, in seconds since 1970; nil where they are the node's for good.
+    package let leaseEnds: Int64?
     package let prevResult: JSONValue?
     package let runtimeConfig: JSONValue?
     package let args: JSONValue?
@@ -49,6 +51,7 @@ package struct NetConf: Sendable {
         optIn = try members.string("optIn")
         agent = try members.string("agent")
         agentRequired = try members.boolean("agentRequired")
+        leaseEnds = try members.integer("leaseEnds")
         routes = try members.list("routes") { $0["dst"]?.text }
         refuseOverlap = try members.list("refuseOverlap") { $0.text }
         prevResult = members.value("prevResult")

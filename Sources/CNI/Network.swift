@@ -56,6 +56,7 @@ package struct Network: Sendable {
     /// STATUS: whether an ADD could succeed now.
     package func status() throws(CNIError) {
         let settings = try Settings(conf)
+        if let fault = conf.leaseFault(now: Int64(time(nil))) { throw .notAvailable(fault) }
         if let agent = settings.agent, agent.isRequired {
             do throws(SystemError) { try agent.probe() } catch {
                 throw .notAvailable("ask the node's agent: \(error)")

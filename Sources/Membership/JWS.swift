@@ -57,12 +57,12 @@ struct JWS {
 
 extension JSONValue {
     /// Seconds since 1970 (RFC 7519 NumericDate, whole): eleven digits at most, so that sizes are bounded.
-    var numericDate: Int64? {
+    package var numericDate: Int64? {
         guard let number, number < 100_000_000_000 else { return nil }
         return Int64(number)
     }
 
-    static func numericDate(_ seconds: Int64) -> JSONValue {
+    package static func numericDate(_ seconds: Int64) -> JSONValue {
         .number(UInt64(clamping: min(max(seconds, 0), 99_999_999_999)))
     }
 }

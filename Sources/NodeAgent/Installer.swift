@@ -34,21 +34,29 @@ package final class Installer: Sendable {
     let binary: PluginBinary
     let folder: ConfFolder
     private let step: @Sendable (Step) -> Void
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     private struct State {
         var match: PluginBinary.Match?
         var budget = InsertBudget()
         var unreadable: [String: MonotonicTime] = [:]
         var isWithdrawn = false
+        var entry: String
     }
 
     /// - Parameter step: told of each step when it is done, for tests.
     package init(_ configuration: NodeConfiguration, step: @escaping @Sendable (Step) -> Void = { _ in }) {
         self.configuration = configuration
         self.step = step
+        state = Mutex(State(entry: configuration.entry))
         binary = PluginBinary(source: configuration.plugin, folder: configuration.binFolder)
         folder = ConfFolder(path: configuration.confFolder)
+    }
+
+    /// What our entry is to be: a JSON object in one line. Takes effect with the next look.
+    package var entry: String {
+        get { state.withLock { $0.entry } }
+        set { state.withLock { $0.entry = newValue } }
     }
 
     /// Does what is missing.
@@ -123,7 +131,7 @@ package final class Installer: Sendable {
         _ file: ConfFolder.File, _ list: Conflist, _ files: [ConfFolder.File], _ state: inout State,
         _ now: MonotonicTime
     ) throws -> Outcome {
-        let wanted = list.keeping(configuration.entry)
+        let wanted = list.keeping(state.entry)
         let strays = files.filter { other in
             let isTarget = other.name == file.name || other.path == file.listPath
             return !isTarget && !other.isSingle && (try? other.list.get())?.withoutEntry() != nil

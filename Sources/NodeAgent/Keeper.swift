@@ -17,6 +17,7 @@ final class Keeper: Sendable {
     private let status: NodeStatus
     private let log: NodeLog
     private let stopping: EventFD
+    private let changed: EventFD
 
     init(
         _ configuration: NodeConfiguration, _ installer: Installer, _ status: NodeStatus, _ log: NodeLog
@@ -26,9 +27,16 @@ final class Keeper: Sendable {
         self.status = status
         self.log = log
         stopping = try EventFD()
+        changed = try EventFD()
     }
 
     func stop() { stopping.signal() }
+
+    /// Puts another entry in place of ours, at once.
+    func change(entry: String) {
+        installer.entry = entry
+        changed.signal()
+    }
 
     /// Works until `stop`, and leaves everything in place.
     func run() throws(SystemError) {
@@ -36,6 +44,7 @@ final class Keeper: Sendable {
         let watch = try FolderWatch()
         try epoll.add(stopping.raw, .read, token: 0)
         try epoll.add(watch.raw, .read, token: 1)
+        try epoll.add(changed.raw, .read, token: 2)
         var (nextLook, nextStatus, nextReconcile) = (MonotonicTime.zero, MonotonicTime.zero, MonotonicTime.zero)
         var outcome = Installer.Outcome.waiting("starting")
         while true {
@@ -60,9 +69,15 @@ final class Keeper: Sendable {
             }
             let wait = min(nextLook, nextStatus, nextReconcile).since(.now())
             for event in try epoll.wait(timeout: wait) {
-                if event.token == 0 { return }
-                usleep(Self.settle)
-                nextLook = .zero
+                switch event.token {
+                case 0: return
+                case 2:
+                    changed.drain()
+                    (nextLook, nextStatus) = (.zero, .zero)
+                default:
+                    usleep(Self.settle)
+                    nextLook = .zero
+                }
             }
         }
     }
@@ -90,7 +105,7 @@ final class Keeper: Sendable {
         guard case .installed(_, let network, _) = outcome else { return }
         var fault: String?
         do throws(InstallerError) {
-            try PluginCall.status(of: installer.binary.path, entry: configuration.entry, network: network)
+            try PluginCall.status(of: installer.binary.path, entry: installer.entry, network: network)
         } catch { fault = "\(error)" }
         let before = status.snapshot.pluginFault
         status.change { $0.pluginFault = fault }

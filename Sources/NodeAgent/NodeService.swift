@@ -40,6 +40,9 @@ package final class NodeService: Sendable {
         if let health { try begin("warren-health", ended) { try health.run() } }
     }
 
+    /// Has the plugin told something else from now on: `NodeConfiguration.entry`.
+    package func change(entry: String) { keeper.change(entry: entry) }
+
     /// Stops the threads and waits for them.
     package func stop() {
         handover.stop()

@@ -7,6 +7,8 @@ package struct PluginEntry: Sendable {
     package var node: UInt16
     /// This node's block of the mesh's IPv4 addresses.
     package var ipv4Block: IPPrefix?
+    /// When the lease of number and block ends, in seconds since 1970; nil where they are the node's for good.
+    package var leaseEnds: Int64?
     package var routes: [IPPrefix]
     package var ownerUid: UInt32
     /// Only pods that ask for it by an annotation are attached.
@@ -55,6 +57,7 @@ package struct PluginEntry: Sendable {
             ("type", JSONText.quoted(Conflist.entryType)), ("mesh", JSONText.quoted("\(mesh)")), ("node", "\(node)"),
         ]
         if let ipv4Block { pairs.append(("ipv4Range", JSONText.quoted("\(ipv4Block)"))) }
+        if let leaseEnds { pairs.append(("leaseEnds", "\(leaseEnds)")) }
         if !routes.isEmpty {
             pairs.append(
                 ("routes", "[\(routes.map { "{\"dst\": \(JSONText.quoted("\($0)"))}" }.joined(separator: ", "))]"))

@@ -1,7 +1,9 @@
 import Addressing
 import ArgumentParser
+import BlockLeasing
 import Glibc
 import Linux
+import Membership
 import NodeAgent
 import Timing
 
@@ -45,6 +47,7 @@ struct Run: ParsableCommand {
 
     @OptionGroup var places: PlaceOptions
     @OptionGroup var entry: EntryOptions
+    @OptionGroup var lease: LeaseOptions
     @Option(help: ArgumentHelp("The plugin to install; by default the one beside this program.", valueName: "file"))
     var plugin: String?
     @Option(
@@ -54,10 +57,21 @@ struct Run: ParsableCommand {
     @Option(help: ArgumentHelp("Where to serve /healthz and /metrics; empty for nowhere.", valueName: "ip:port"))
     var listen = "127.0.0.1:9809"
 
+    mutating func validate() throws {
+        guard lease.isLeased != entry.isFixed else {
+            throw ValidationError(
+                lease.isLeased
+                    ? "--node and --token-file: number and block are given or leased, not both"
+                    : "--mesh and --node are needed, or --token-file to lease a block from the hub")
+        }
+        guard !lease.isLeased || entry.ipv4Block == nil else {
+            throw ValidationError("--ipv4-block and --token-file: the block is given or leased, not both")
+        }
+    }
+
     func run() throws {
         let log = NodeLog()
-        var configuration = try places.configuration(
-            plugin: plugin ?? Self.beside("warren-cni"), entry: entry.json(stateFolder: places.stateDir))
+        var configuration = try places.configuration(plugin: plugin ?? Self.beside("warren-cni"), entry: "{}")
         configuration.confName = cniConfName
         if !listen.isEmpty {
             guard let endpoint = Endpoint(listen) else {
@@ -66,15 +80,31 @@ struct Run: ParsableCommand {
             configuration.listen = endpoint
         }
         let signals = try SignalFD([SIGTERM, SIGINT])
+        let leasing = try lease.keeper { log($0) }.map { try Leasing($0) }
+        let pluginEntry: PluginEntry
+        var held: HeldBlock?
+        if let leasing {
+            guard let block = try leasing.begin(until: signals) else { return leasing.stop() }
+            log("block \(block.block.ipv6) \(block.block.ipv4.map { "and \($0)" } ?? "without IPv4") is this node's")
+            pluginEntry = try entry.leasedEntry(block, stateFolder: places.stateDir)
+            held = block
+        } else {
+            pluginEntry = try entry.fixedEntry(stateFolder: places.stateDir)
+        }
+        configuration.entry = pluginEntry.json
         let failed = try EventFD()
         let ended = Ended(failed)
         let service = try NodeService(configuration, log: log)
         try service.start { ended.event.signal() }
+        if let leasing, let held {
+            leasing.keep(held) { service.change(entry: pluginEntry.leased(held: $0).json) }
+        }
         let epoll = try Epoll()
         try epoll.add(signals.raw, .read, token: 0)
         try epoll.add(ended.event.raw, .read, token: 1)
         var events: [Epoll.Event] = []
         while events.isEmpty { events = try epoll.wait(timeout: nil) }
+        leasing?.stop()
         service.stop()
         // A thread that ended by itself has said why.
         if events.contains(where: { $0.token == 1 }) { throw ExitCode.failure }

@@ -63,6 +63,22 @@ import Testing
         #expect(try (runtime.link() != nil) == (code == 0) && runtime.attachments.isEmpty == (code != 0))
     }
 
+    @Test func `an ended lease attaches nobody, and what is attached can be deleted`() throws {
+        let now = Int64(time(nil))
+        #expect(try status(#""leaseEnds":\(now + 100)"#).status == 0)
+        #expect(try runtime.call("ADD", runtime.configuration("1.1.0", #""leaseEnds":\(now + 100)"#)).status == 0)
+        let ended = #""leaseEnds":\(now - 5)"#
+        let answer = try status(ended)
+        #expect(answer.code == 50 && answer.message.contains("the lease of this node's block ended"))
+        let other = try ScratchNamespace()
+        let refused = try runtime.call(
+            runtime.environment("ADD", container: "other", netns: other.path), runtime.configuration("1.1.0", ended))
+        #expect(refused.code == 11 && refused.message.contains("warren-node"))
+        #expect(try other.link("warren0") == nil && runtime.attachments == ["abc:eth0"])
+        #expect(try runtime.call("DEL", runtime.configuration("1.1.0", ended)).status == 0)
+        #expect(try runtime.link() == nil && runtime.attachments.isEmpty)
+    }
+
     @Test func `a store that can't be written is no store`() throws {
         #expect(try status().status == 0)
         // Root writes everywhere but here.

@@ -67,6 +67,9 @@ package struct ChildProcess {
         throw Failure(description: "process \(pid) still ran after 30 s")
     }
 
+    /// What it has written to stderr so far.
+    package var diagnostics: String { folder.text("stderr") }
+
     package func stop() {
         _ = kill(pid, SIGKILL)
         _ = waitpid(pid, nil, 0)
