@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """`make bench-cni`: what an attachment costs: warren-cni beside ptp with host-local, ADD and DEL as whole processes.
 
-Every repetition attaches and detaches one fresh network namespace with each plugin, every other one in the reverse order,
-so that what the machine does meanwhile is in both; ours also as it is chained, with a port of the node. Time is from posix_spawn to the process's end; CPU is what the
-process and its children (host-local) took. Then the plugin's start-up, by VERSION, beside a program that does nothing.
-Prints minimum and median, ratios, and holds them to thresholds.json; status 1 when one is missed. N repetitions (50).
-All links and routes on the node's side are in a namespace that goes with this process. Needs root.
+Every repetition attaches and detaches one fresh network namespace with each plugin, every other one in the reverse
+order, so that what the machine does meanwhile is in both; ours also as it is chained, with a port of the node, and
+that again with 100,000 conntrack entries on the node. Time is from posix_spawn to the process's end; CPU is what the
+process and its children (host-local) took. Then the plugin's start-up, by VERSION, beside a program that does nothing,
+and its size. Prints minimum and median, ratios, and holds them to thresholds.json; status 1 when one is missed. N
+repetitions (50). All links and routes on the node's side are in a namespace that goes with this process. Needs root.
 """
 import ctypes
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from harness import binary, on_exit, run, scratch_folder
 N = int(os.environ.get('N') or '50')
 REFERENCE = '/usr/lib/cni'
 CLONE_NEWNET = 0x40000000
+FLOWS = 100_000
 
 
 class Sample:
@@ -108,10 +111,48 @@ def empty_program(folder):
     return f'{folder}/empty'
 
 
+def fill_conntrack():
+    """Entries for the node's datagrams to itself; returns how many there are."""
+    # So that none ends while others are made and measured.
+    run('sysctl -qw net.netfilter.nf_conntrack_udp_timeout=600')
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for number in range(FLOWS):
+        try:
+            sender.sendto(b'', (f'127.0.0.{1 + number // 50_000}', 1 + number % 50_000))
+        except ConnectionRefusedError:
+            pass  # the answer to one before
+    with open('/proc/sys/net/netfilter/nf_conntrack_count') as file:
+        return int(file.read())
+
+
+def is_static(program):
+    return 'INTERP' not in run(['readelf', '--program-headers', '--wide', program])
+
+
+def stripped_megabytes(program, folder):
+    run(['strip', '-o', f'{folder}/stripped', program])
+    return os.path.getsize(f'{folder}/stripped') / 1e6
+
+
 def line(name, samples):
     wall, cpu = [sample.wall for sample in samples], [sample.cpu for sample in samples]
     return [name, *(f'{value:.2f}' for value in (min(wall), statistics.median(wall), max(wall),
                                                  statistics.median(cpu)))]
+
+
+def repeat(plugins, numbers, chained, between=lambda counts: None):
+    """A cycle with each plugin for each number, every other one in the reverse order; negative numbers do not count.
+    `chained` are those that come after a primary plugin."""
+    for serial, number in enumerate(numbers):
+        ordered = plugins if serial % 2 == 0 else plugins[::-1]
+        for plugin in ordered:
+            netns = f'{harness.PREFIX}{abs(number)}n{plugins.index(plugin)}'
+            run(['ip', 'netns', 'add', netns])
+            on_exit(lambda netns=netns: run(['ip', 'netns', 'del', netns], check=False))
+            previous = primary_result(netns, abs(number)) if plugin in chained else None
+            plugin.cycle(netns, f'{abs(number)}-{plugins.index(plugin)}', counts=number >= 0, previous=previous)
+            run(['ip', 'netns', 'del', netns])
+        between(number >= 0)
 
 
 def main():
@@ -124,49 +165,63 @@ def main():
             raise SystemExit(f'no {needed} in {REFERENCE}: apt-get install containernetworking-plugins')
     settings = {'mesh': 'fd77:6172:7265::/48', 'node': 1, 'ipv4Range': '100.64.0.0/16', 'ownerUid': 64738}
     ours = Plugin(caller, binary('warren-cni'), {**settings, 'dataDir': f'{folder}/warren/alone'})
-    mapped = Plugin(caller, binary('warren-cni'), {
+    mapped, crowded = (Plugin(caller, binary('warren-cni'), {
         **settings, 'dataDir': f'{folder}/warren/mapped',
-        'nodePorts': {'range': '31000-31999', 'namespaces': ['default']}})
-    reference = Plugin(caller, f'{REFERENCE}/ptp', {
+        'nodePorts': {'range': '31000-31999', 'namespaces': ['default']}}) for _ in range(2))
+    reference, crowded_reference = (Plugin(caller, f'{REFERENCE}/ptp', {
         'mtu': 1420, 'ipam': {'type': 'host-local', 'dataDir': f'{folder}/host-local',
                               'ranges': [[{'subnet': '10.231.0.0/16'}]], 'routes': [{'dst': '0.0.0.0/0'}]}})
+        for _ in range(2))
     starts = {'VERSION': [], 'an empty process': []}
     programs = {'VERSION': ours.path, 'an empty process': empty_program(folder)}
     environment = {'PATH': '/usr/bin:/bin', 'CNI_COMMAND': 'VERSION'}
-    for serial in range(-2, N):
-        plugins = [ours, mapped, reference] if serial % 2 == 0 else [reference, mapped, ours]
-        for number, plugin in enumerate(plugins):
-            netns = f'{harness.PREFIX}{serial + 2}n{number}'
-            run(['ip', 'netns', 'add', netns])
-            on_exit(lambda netns=netns: run(['ip', 'netns', 'del', netns], check=False))
-            previous = primary_result(netns, serial + 2) if plugin is mapped else None
-            plugin.cycle(netns, f'{serial + 2}-{number}', counts=serial >= 0, previous=previous)
-            run(['ip', 'netns', 'del', netns])
-        for name in starts if serial % 2 == 0 else reversed(starts):
+
+    def start_up(counts):
+        for name in list(starts)[::len(starts['VERSION']) % 2 * 2 - 1]:
             sample, _ = caller.call(programs[name], environment, '{"cniVersion":"1.0.0"}')
-            if serial >= 0:
+            if counts:
                 starts[name].append(sample)
+
+    repeat([ours, mapped, reference], [-3000, -2999, *range(N)], [mapped], start_up)
+    flows = fill_conntrack()
+    if flows < FLOWS:
+        raise SystemExit(f'{flows} conntrack entries: net.netfilter.nf_conntrack_max is too low for {FLOWS}')
+    repeat([crowded, crowded_reference], [-2998, *range(1000, 1000 + max(10, N // 2))], [crowded])
     rows = [['ms, whole process', 'minimum', 'median', 'maximum', 'CPU']]
+    port = f'chained, {"with" if mapped.has_port else "without"} a node port'
     for verb in ('ADD', 'DEL'):
         rows.append(line(f'{verb} warren-cni', ours.samples[verb]))
-        rows.append(line(f'{verb} warren-cni, chained, {"with" if mapped.has_port else "without"} a node port',
-                         mapped.samples[verb]))
+        rows.append(line(f'{verb} warren-cni, {port}', mapped.samples[verb]))
         rows.append(line(f'{verb} ptp with host-local', reference.samples[verb]))
+        rows.append(line(f'{verb} warren-cni, {port}, {flows} flows', crowded.samples[verb]))
+        rows.append(line(f'{verb} ptp with host-local, {flows} flows', crowded_reference.samples[verb]))
     rows += [line('warren-cni VERSION', starts['VERSION']), line('an empty process', starts['an empty process'])]
     print(f'# {N} interleaved repetitions, a fresh namespace each\n{table(rows)}\n')
     figures = []
     for verb in ('ADD', 'DEL'):
         for name, statistic in (('min', min), ('median', statistics.median)):
-            own, theirs = (Series([statistic([sample.wall for sample in plugin.samples[verb]])])
-                           for plugin in (ours, reference))
-            figures.append(Figure(f'cni-{verb.lower()}-{name}', f'{verb}, {name}', 'ms', own, 'ptp', theirs))
+            for label, title, *pair in (
+                    ('', verb, ours, reference), ('mapped-', f'{verb}, port map', mapped, reference),
+                    ('crowded-', f'{verb}, port map, {flows} flows', crowded, crowded_reference)):
+                own, theirs = (Series([statistic([sample.wall for sample in plugin.samples[verb]])])
+                               for plugin in pair)
+                figures.append(Figure(
+                    f'cni-{label}{verb.lower()}-{name}', f'{title}, {name}', 'ms', own, 'ptp', theirs))
+    least = {name: min(sample.wall for sample in samples) for name, samples in starts.items()}
+    kind = 'static' if is_static(ours.path) else 'dynamic'
+    figures.append(Figure(f'cni-start-{kind}', f'start-up above an empty process, min, {kind}', 'ms',
+                          Series([least['VERSION'] - least['an empty process']])))
+    figures.append(Figure('cni-size', 'size, stripped', 'MB', Series([stripped_megabytes(ours.path, folder)])))
     print(table([['figure', 'ours', 'beside', 'ratio', 'bar', 'aim', ''], *(figure.cells() for figure in figures)]))
-    for what, plugin, aim in (('alone', ours, 4), ('with a node port', mapped, 8)):
+    for what, plugin, aim in (('alone', ours, 4), ('with a node port', mapped, 8),
+                              (f'with a node port and {flows} flows', crowded, 8)):
         least = min(sample.wall for sample in plugin.samples['ADD'])
-        if plugin is ours or mapped.has_port:
-            print(f'ADD {what}: minimum {least:.2f} ms, aim {aim} ms: {"met" if least <= aim else "missed"}')
+        print(f'ADD {what}: minimum {least:.2f} ms, aim {aim} ms: {"met" if least <= aim else "missed"}')
+    if not (mapped.has_port and crowded.has_port):
+        raise SystemExit('no port was mapped: nothing is known of the port map')
+    # What conntrack has to forget, the children of the last ADDs and DELs are about.
     left = [name for _, _, names in os.walk(f'{folder}/warren') for name in names
-            if name != 'lock' and not name.startswith('last_reserved')]
+            if name not in ('lock', 'flows', 'last', 'rules') and not name.startswith(('last_reserved', 'released-'))]
     failed = [figure.name for figure in figures if not figure.passed] + [f'{name} left in the store' for name in left]
     print(f'make bench-cni: {"missed " + ", ".join(failed) if failed else "all bars met"}')
     return 1 if failed else 0
