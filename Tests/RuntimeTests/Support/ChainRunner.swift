@@ -182,6 +182,11 @@ final class ChainRunner: Sendable {
 }
 
 extension ChainRunner {
+    /// The gateway that the primary plugin gave: an address of the node.
+    static func gateway(of result: [String: Any]) -> String? {
+        (result["ips"] as? [[String: Any]] ?? []).compactMap { $0["gateway"] as? String }.first
+    }
+
     /// The addresses of a result's interface `name`, without their prefix lengths.
     static func addresses(of result: [String: Any], on name: String) -> [String] {
         let interfaces = result["interfaces"] as? [[String: Any]] ?? []

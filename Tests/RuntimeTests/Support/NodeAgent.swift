@@ -7,9 +7,12 @@ final class NodeAgent {
     private let confFolder: String
     private var process: ChildProcess
     private static let folder = "\(Node.folder)/sbin"
+    private static let pluginConf = "\(Node.folder)/plugin.json"
 
-    /// - Parameter confFolder: where the runtime has its conflist, with the primary plugin alone.
-    init(on node: Node, confFolder: String) throws {
+    /// - Parameters:
+    ///   - confFolder: where the runtime has its conflist, with the primary plugin alone.
+    ///   - more: further keys of the plugin's entry.
+    init(on node: Node, confFolder: String, more: String = "{}") throws {
         self.node = node
         self.confFolder = confFolder
         try node.run("mkdir", "-p", Self.folder)
@@ -17,6 +20,7 @@ final class NodeAgent {
             let source = "\(try Programs.folder())/\(program)"
             try node.sandbox.run("install", "-m", "0755", source, "\(node.root)\(Self.folder)/\(program)")
         }
+        try node.write(more, to: Self.pluginConf)
         process = try Self.start(on: node, confFolder)
         try waitReady()
     }
@@ -25,7 +29,7 @@ final class NodeAgent {
         try node.spawn([
             "\(folder)/warren-node", "run", "--mesh", Plan.meshPrefix, "--node", "1", "--ipv4-block", Plan.meshIPv4,
             "--opt-in", "all", "--agent-required", "--cni-bin-dir", Node.plugins, "--cni-conf-dir", confFolder,
-            "--state-dir", "/run/warren",
+            "--state-dir", "/run/warren", "--plugin-conf", pluginConf,
         ])
     }
 

@@ -1,3 +1,4 @@
+import Addressing
 import Foundation
 import Glibc
 import Lab
@@ -35,7 +36,8 @@ final class PodCycles: Sendable {
 
     private let sandbox: Sandbox
     private let node: Namespace
-    private let store: String
+    let store: String
+    let agent: CycleAgent
     private let primaryStore: String
     private let seed: UInt64
     private let chain: ChainRunner
@@ -51,7 +53,11 @@ final class PodCycles: Sendable {
         self.seed = seed
         node = try sandbox.namespace("node")
         try node.forward()
-        store = sandbox.path("store")
+        // So that no entry ends by itself before somebody has looked for it.
+        try node.run("sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout=600")
+        agent = try CycleAgent(in: sandbox, node)
+        try agent.start(seed: seed)
+        store = agent.store
         primaryStore = sandbox.path("primary")
         let image = try Image(from: Programs.folder(), in: sandbox)
         let enter = ["nsenter", "--net=\(node.path)"]
@@ -63,6 +69,7 @@ final class PodCycles: Sendable {
         let primary = Conflist.primary(dataDir: primaryStore, masquerades: false)
         var ours = Conflist.ours(dataDir: store)
         ours["nodePorts"] = ["range": "31000-31999", "namespaces": ["default"]] as [String: Any]
+        ours["agent"] = agent.socket
         chain = try runner("1.0.0", [primary, ours])
         forgetful = try runner("1.0.0", [primary, ours])
         collector = try runner("1.1.0", [ours])
@@ -97,6 +104,7 @@ final class PodCycles: Sendable {
         guard addresses.count == 2 else { throw LabError.unexpected("\(pod.container) got \(addresses)") }
         try claim(addresses, for: index)
         guard try link(in: namespace) else { throw LabError.unexpected("\(pod.container) has no \(Plan.interface)") }
+        try useNodePort(of: pod, in: namespace, ChainRunner.gateway(of: result))
         usleep(UInt32.random(in: 0...50_000, using: &random))
         live.withLock { live in for address in addresses { live[address] = nil } }
         try end(pod, fate, moment, runner, namespace)
@@ -162,12 +170,28 @@ final class PodCycles: Sendable {
         }
     }
 
+    /// A datagram from the pod to its own port of the node, which conntrack remembers as translated.
+    private func useNodePort(of pod: ChainRunner.Attachment, in namespace: Namespace, _ gateway: String?) throws {
+        let alias = try NetworkNamespace(path: namespace.path).run {
+            var routes = try RouteSocket()
+            return try routes.link(named: Plan.interface)?.alias ?? ""
+        }
+        let words = alias.split(separator: " ")
+        guard words.count == 5, let port = UInt16(words[2]), let address = gateway.flatMap({ IPAddress($0) }) else {
+            throw LabError.unexpected("\(pod.container) has no port of the node: \(alias)")
+        }
+        try PlacedSocket.bind(in: namespace, "0.0.0.0", port: 40000).send([1], to: Endpoint(address, port: port))
+    }
+
     private func link(in namespace: Namespace) throws -> Bool {
         try NetworkNamespace(path: namespace.path).run {
             var socket = try RouteSocket()
             return try socket.link(named: Plan.interface) != nil
         }
     }
+
+    /// Records that no runtime deletes: the agent frees them when their pod's namespace is gone.
+    var records: [String] { Remains.records(in: store) }
 
     /// What a runtime does that starts anew and has no pod any more: GC with an empty list, which is to free all of ours;
     /// then DEL for what it finds written down, for the sake of the primary plugin, which has no GC. Returns what failed.

@@ -26,11 +26,15 @@ enum Remains {
     }
 
     /// Links, rules and conntrack entries in a node's network namespace. `run` executes a command there.
-    static func network(besides links: Set<String>, _ run: ([String]) throws -> Output) throws -> [String] {
+    ///
+    /// - Parameter rules: whether those of the primary plugin count.
+    static func network(
+        besides links: Set<String>, rules countsRules: Bool = true, _ run: ([String]) throws -> Output
+    ) throws -> [String] {
         let shown = try run(["ip", "-j", "link", "show"]).standardOutput
         let all = try JSONSerialization.jsonObject(with: Data(shown.utf8)) as? [[String: Any]] ?? []
         var left = all.compactMap { $0["ifname"] as? String }.filter { !links.contains($0) }.map { "link \($0)" }
-        let rules = try run(["nft", "list", "ruleset"]).standardOutput
+        let rules = countsRules ? try run(["nft", "list", "ruleset"]).standardOutput : ""
         left += rules.split(separator: "\n").filter { $0.contains("CNI-") }
             .map { "rule \($0.trimmingCharacters(in: .whitespaces))" }
         // A pod is an element in each of the two maps; the table's sets are the node's.
