@@ -79,3 +79,16 @@ extension IPv6Address {
         return isMapped || isNAT64 ? IPv4Address(value: UInt32(truncatingIfNeeded: low)) : nil
     }
 }
+
+extension IPAddress {
+    /// Whether the address is of a private or shared network (RFC 1918, RFC 6598, RFC 4193): what is
+    /// seen from the Internet is a NAT's.
+    package var isPrivate: Bool {
+        switch self {
+        case .v4(let address):
+            let value = address.value
+            return value >> 24 == 10 || value >> 20 == 0xac1 || value >> 16 == 0xc0a8 || value >> 22 == 0x191
+        case .v6(let address): return address.high >> 57 == 0xfc >> 1
+        }
+    }
+}

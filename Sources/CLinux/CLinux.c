@@ -1,8 +1,11 @@
 #include "CLinux.h"
 
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -79,3 +82,20 @@ int CLinux_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 int CLinux_memfd_create(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 int CLinux_fork(void) { return fork(); }
+
+int CLinux_take_expiry(int fd, uint32_t *router) {
+    char control[256];
+    struct msghdr message = {.msg_control = control, .msg_controllen = sizeof control};
+    for (; recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0; message.msg_controllen = sizeof control)
+        for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
+            if (part->cmsg_level != IPPROTO_IP || part->cmsg_type != IP_RECVERR) continue;
+            const struct sock_extended_err *error = (const struct sock_extended_err *)CMSG_DATA(part);
+            const struct sockaddr_in *from = (const struct sockaddr_in *)SO_EE_OFFENDER(error);
+            if (error->ee_origin != SO_EE_ORIGIN_ICMP || error->ee_type != ICMP_TIME_EXCEEDED ||
+                error->ee_code != ICMP_EXC_TTL || from->sin_family != AF_INET)
+                continue;
+            *router = ntohl(from->sin_addr.s_addr);
+            return 1;
+        }
+    return 0;
+}

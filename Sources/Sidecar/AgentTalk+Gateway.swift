@@ -17,7 +17,7 @@ extension Peering {
     /// An address that is not public is that of a NAT behind another one: nobody outside reaches it.
     mutating func setPortMapped(_ endpoint: Endpoint?, _ core: inout TunnelCore, now: MonotonicTime) {
         let usable = endpoint.flatMap { endpoint in
-            TargetPolicy(meshRanges: meshRanges).refuses(endpoint) || endpoint.address.isBehindNAT ? nil : endpoint
+            TargetPolicy(meshRanges: meshRanges).refuses(endpoint) || endpoint.address.isPrivate ? nil : endpoint
         }
         guard usable != portMapped else { return }
         portMapped = usable
@@ -25,15 +25,6 @@ extension Peering {
     }
 
     var portMappedCandidates: [Candidate] { portMapped.map { [Candidate(.portMapped, $0)] } ?? [] }
-}
-
-extension IPAddress {
-    /// Of a private network, or of a carrier's between its NAT and its subscribers (RFC 1918, RFC 6598).
-    fileprivate var isBehindNAT: Bool {
-        guard case .v4(let address) = self else { return false }
-        return address.value >> 24 == 10 || address.value >> 20 == 0xac1 || address.value >> 16 == 0xc0a8
-            || address.value >> 22 == 0x6440_0000 >> 22
-    }
 }
 
 extension AgentTalk {
@@ -79,6 +70,11 @@ extension AgentTalk {
         while !servers.isEmpty {
             let addresses = PodInterface.underlayAddresses(besides: run.configuration.interface)
             if addresses != known {
+                if let server = servers.first,
+                    let depth = try? await Self.onThread({ try NATDepth.measure(toward: server) })
+                {
+                    tunnel.perform { _, peering in peering.engine.setNATDepth(depth) }
+                }
                 let report = try? await Self.onThread {
                     try BehaviorProbe.run(servers: servers, hostAddresses: addresses, refusedTargets: ranges)
                 }

@@ -85,7 +85,7 @@ extension Engine {
         if peer.keeping.openerAt <= now {
             peer.keeping.openerAt = .never
             let opener = peer.seal.seal(.ping(transaction: random.next()))
-            send(opener, .direct(direct.route), SendOptions(hops: Limits.openerHops))
+            send(opener, .direct(direct.route), SendOptions(hops: openerHops))
         }
         scheduleKeeping(peer, now: now)
     }

@@ -75,7 +75,7 @@ extension Engine {
         let opener = peer.seal.seal(.ping(transaction: random.next()))
         peer.opening = OpeningState(
             kind: kind, sockets: sockets, targets: targets, before: before, after: after, opener: opener,
-            hops: peer.behavior.remapsAfterUnsolicited == false ? nil : Limits.openerHops, next: now,
+            hops: peer.behavior.remapsAfterUnsolicited == false ? nil : openerHops, next: now,
             end: now + Limits.openingLifetime)
         if let before { ask(before, .opening(peer.id), now: now) }
         if kind == .escape, let socket = sockets.first {

@@ -62,7 +62,7 @@ extension Engine {
         let targets = peer.remotes.filter { isCareful($0) && $0.route.socket.isHome }
         guard !targets.isEmpty else { return }
         let bytes = peer.seal.seal(.ping(transaction: random.next()))
-        for remote in targets { send(bytes, .direct(remote.route), SendOptions(hops: Limits.openerHops)) }
+        for remote in targets { send(bytes, .direct(remote.route), SendOptions(hops: openerHops)) }
     }
 
     mutating func runRounds(_ peer: PeerState, _ begun: Punch, now: MonotonicTime) {

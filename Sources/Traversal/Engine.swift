@@ -98,6 +98,8 @@ package struct Engine: ~Copyable {
     var hostCandidates: [Candidate] = []
     var localCandidates: [Candidate] = []
     var relayTrip: Interval?
+    /// What dies behind our NATs, and before the peer's.
+    var openerHops: UInt8 = 2
     var lifetimes = BindingLifetimes()
     /// Counts the peers added, so that no two seals for the same keys use a nonce twice.
     private var incarnation: UInt32 = 0
@@ -114,6 +116,11 @@ package struct Engine: ~Copyable {
     }
 
     // MARK: What the caller tells
+
+    /// How many routers away the outermost of our NATs is, as far as is known: what opens it is given one hop more.
+    package mutating func setNATDepth(_ hops: Int?) {
+        openerHops = UInt8(clamping: min(max(hops ?? 1, 1), Limits.deepestNAT) + 1)
+    }
 
     /// The agent's own addresses, its mapped ports and its node's: peers that are relayed are called again at once.
     package mutating func setLocalCandidates(_ candidates: [Candidate], now: MonotonicTime) {

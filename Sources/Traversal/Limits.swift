@@ -37,8 +37,8 @@ package enum Limits {
         .zero, .milliseconds(30), .milliseconds(60), .milliseconds(100), .milliseconds(200), .milliseconds(400),
         .milliseconds(800),
     ]
-    /// Dies behind our own NAT and before the peer's.
-    static let openerHops: UInt8 = 2
+    /// The routers to our outermost NAT, at most: whoever says more is not believed.
+    static let deepestNAT = 4
     /// One way between two agents by relay, until it is known.
     static let relayTripUnknown: Interval = .milliseconds(60)
     static let longestAgreedWait: Interval = .milliseconds(300)

@@ -15,16 +15,3 @@ package struct TargetPolicy: Sendable {
         return endpoint.address.isRefusedAsTarget || meshRanges.contains { $0.contains(endpoint.address) }
     }
 }
-
-extension IPAddress {
-    /// Whether the address is of a private or shared network (RFC 1918, RFC 6598, RFC 4193): never a public NAT's, so
-    /// no range of its ports is ever probed.
-    package var isPrivate: Bool {
-        switch self {
-        case .v4(let address):
-            let value = address.value
-            return value >> 24 == 10 || value >> 20 == 0xac1 || value >> 16 == 0xc0a8 || value >> 22 == 0x191
-        case .v6(let address): return address.high >> 57 == 0xfc >> 1
-        }
-    }
-}

@@ -65,9 +65,9 @@ import Testing
 
     @Test func `an ended lease attaches nobody, and what is attached can be deleted`() throws {
         let now = Int64(time(nil))
-        #expect(try status(#""leaseEnds":\(now + 100)"#).status == 0)
-        #expect(try runtime.call("ADD", runtime.configuration("1.1.0", #""leaseEnds":\(now + 100)"#)).status == 0)
-        let ended = #""leaseEnds":\(now - 5)"#
+        #expect(try status(#""leaseEnds":\#(now + 100)"#).status == 0)
+        #expect(try runtime.call("ADD", runtime.configuration("1.1.0", #""leaseEnds":\#(now + 100)"#)).status == 0)
+        let ended = #""leaseEnds":\#(now - 5)"#
         let answer = try status(ended)
         #expect(answer.code == 50 && answer.message.contains("the lease of this node's block ended"))
         let other = try ScratchNamespace()

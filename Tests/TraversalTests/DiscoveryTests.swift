@@ -40,7 +40,7 @@ import Timing
                 }
                 #expect(ports.count <= 2 * Int(size))
                 #expect(ports.contains(UInt16(first + size / 2)))
-            case .random: #expect(known.allocation == .random)
+            case .random, .cgnRandom: #expect(known.allocation == .random)
             }
             switch kind?.filtering {
             case .endpointIndependent: #expect(known.filtering == .endpointIndependent, "seed \(seed)")

@@ -118,6 +118,21 @@ import Timing
         #expect(Double(result.direct) >= 0.97 * Double(result.of) - 1)
     }
 
+    /// What opens the outer NAT has to reach it, and must not reach the peer's: some of those remember a stranger's packet.
+    @Test(arguments: [false, true])
+    func `a provider's symmetric NAT behind the home router is crossed like one alone`(_ peerAccepts: Bool) throws {
+        func run(_ knowsDepth: Bool) throws -> (direct: Int, of: Int, times: [Interval]) {
+            try Self.direct(
+                .cgnRandom, .eimAPDF, trials: Trials.of(300), change: { $0.knowsDepth = knowsDepth },
+                other: { $0.chain[0].acceptsInput = peerAccepts }, prepare: { _ in })
+        }
+        let (known, unknown) = (try run(true), try run(false))
+        print(
+            "home router behind a symmetric CGN × port-restricted\(peerAccepts ? " that accepts input" : ""):",
+            "\(known.direct)/\(known.of) direct, \(unknown.direct)/\(unknown.of) where the depth is unknown")
+        #expect(Double(known.direct) >= 0.97 * Double(known.of))
+    }
+
     /// Four servers see all four addresses with a probability of 9%, three with 56%, two with 33%, one with 2%: 68% of all
     /// peers are shown an address that was seen.
     @Test(arguments: [

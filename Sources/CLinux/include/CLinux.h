@@ -93,3 +93,7 @@ int CLinux_memfd_create(const char *name);
 
 // Unavailable to Swift, which can't know that there is one thread: fork(2).
 int CLinux_fork(void);
+
+// Macros over control messages (ip(7), IP_RECVERR): 1, and the router's IPv4 address in host order, when a datagram of the
+// socket's ran out of hops; 0 when none did. Takes what it has looked at off the error queue.
+int CLinux_take_expiry(int fd, uint32_t *router);

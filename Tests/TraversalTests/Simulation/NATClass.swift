@@ -18,6 +18,8 @@ enum NATClass: String, CaseIterable {
     // Only in profiles.
     case rewritten = "EIM+APDF rewritten"
     case cgn = "EIM CGN"
+    // Only in tests of its own.
+    case cgnRandom = "APDM random CGN"
 
     static let table: [NATClass] = [
         .open, .eimEIF, .eimADF, .eimAPDF, .anyEIF, .anyADF, .sequential, .block, .random, .blocked,
@@ -54,6 +56,10 @@ enum NATClass: String, CaseIterable {
         case .random:
             kind.mapping = .addressAndPortDependent
             kind.allocation = .random
+        case .cgnRandom:
+            return [
+                SimulatedNAT.Kind(), SimulatedNAT.Kind(mapping: .addressAndPortDependent, allocation: .random),
+            ]
         case .cgn: return [SimulatedNAT.Kind(), SimulatedNAT.Kind(allocation: .rewritten)]
         }
         return [kind]

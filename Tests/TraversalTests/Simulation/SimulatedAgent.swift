@@ -9,6 +9,8 @@ import Timing
 final class SimulatedAgent {
     struct Plan {
         var chain: [SimulatedNAT.Kind] = []
+        /// The routers on the way have said how many NATs there are.
+        var knowsDepth = true
         var isUDPBlocked = false
         var extraSockets = 264
         var allowsGuessing = true
@@ -104,6 +106,7 @@ final class SimulatedAgent {
             chain.append(SimulatedNAT(kind, external: external, seed: random.next()))
         }
         if let port = plan.nodePort { chain.first?.nodeMap = (SimulatedAddress(inside, homePort), port) }
+        if plan.knowsDepth { engine.setNATDepth(chain.count) }
         ports = [.homeIPv4: homePort, .homeIPv6: homePort]
         byPort = [homePort: .homeIPv4]
         table = [0: .homeIPv4, 1: .homeIPv6]
