@@ -83,6 +83,13 @@ struct PortStore: ~Copyable {
         }
     }
 
+    /// The same as some moment found them, without the lock: each record is whole, and others may come and go.
+    static func records(in path: String) throws(NodePortError) -> [PortRecord] {
+        try names(in: path).compactMap { UInt16($0) }.compactMap { number in
+            read("\(number)", in: path).flatMap { PortRecord(number: number, bytes: $0) }
+        }
+    }
+
     /// Notes that conntrack has to forget the port's flows: before its record goes.
     borrowing func setReleased(_ port: NodePort) throws(NodePortError) {
         do throws(SystemError) {
@@ -147,7 +154,9 @@ struct PortStore: ~Copyable {
         return temporary
     }
 
-    private borrowing func read(_ name: String) -> [UInt8]? {
+    private borrowing func read(_ name: String) -> [UInt8]? { Self.read(name, in: path) }
+
+    private static func read(_ name: String, in path: String) -> [UInt8]? {
         guard let file = try? FileDescriptor(open: "\(path)/\(name)", O_RDONLY | O_NOFOLLOW | O_NONBLOCK) else {
             return nil
         }

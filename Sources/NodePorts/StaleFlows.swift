@@ -148,18 +148,19 @@ package struct StaleFlows: Sendable {
     /// There are released ports whose flows nobody has made conntrack forget yet.
     package static func isDue(in folder: String) -> Bool { !PortStore.released(in: folder).isEmpty }
 
-    /// Makes conntrack forget the flows of all ports that were released, whoever has died before it could.
+    /// Makes conntrack forget the flows of all ports that were released, whoever has died before it could. Returns at once
+    /// where somebody is at it.
     ///
     /// - Parameter folder: the store's.
     package static func forgetReleased(folder: String) throws(NodePortError) {
         guard isDue(in: folder) else { return }
-        try takeTurn(in: folder) { () throws(NodePortError) in try forgetReleasedInTurn(folder) }
+        try takeTurn(in: folder, waiting: false) { () throws(NodePortError) in try forgetReleasedInTurn(folder) }
     }
 
     private static func forgetReleasedInTurn(_ folder: String) throws(NodePortError) {
         for port in PortStore.released(in: folder) {
             // Port and address may be others' by now.
-            let mapped = try PortStore(existing: folder)?.records().map(\.port) ?? []
+            let mapped = try PortStore.records(in: folder).map(\.port)
             do throws(NetlinkError) {
                 _ = try forget(port, mapped: mapped.filter { $0.number == port.number || $0.pod == port.pod })
             } catch { throw .kernel(error) }
@@ -168,13 +169,13 @@ package struct StaleFlows: Sendable {
     }
 
     private static func takeTurn(
-        in folder: String, _ body: () throws(NodePortError) -> Void
+        in folder: String, waiting: Bool = true, _ body: () throws(NodePortError) -> Void
     ) throws(NodePortError) {
         let turn: FileDescriptor
         do throws(SystemError) {
             turn = try FileDescriptor(open: "\(folder)/flows", O_RDWR | O_CREAT | O_NOFOLLOW)
         } catch { throw .store("\(error)") }
-        _ = flock(turn.raw, LOCK_EX)
+        guard flock(turn.raw, waiting ? LOCK_EX : LOCK_EX | LOCK_NB) == 0 else { return }
         try body()
         _ = flock(turn.raw, LOCK_UN)
     }

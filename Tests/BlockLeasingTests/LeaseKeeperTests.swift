@@ -1,5 +1,5 @@
 import Addressing
-import Directory
+@testable import Directory
 import Glibc
 import Membership
 import Sodium
@@ -159,7 +159,7 @@ import Timing
     ])
     func `what is no block is not taken for one`(number: UInt16, ipv6: String, ipv4: String) async throws {
         let block = NodeBlock(
-            number: number, ipv6: try #require(IPPrefix(ipv6)), ipv4: try #require(IPPrefix(ipv4)))
+            number: number, ipv6: try #require(IPPrefix(ipv6)), ipv4: IPPrefix(ipv4))
         let leased = AuthorityClient.Leased(block: block, expires: WallTime(seconds: ScriptedAuthority.start + 1000))
         let error = await #expect(throws: LeaseError.self) {
             _ = try await keeper(ScriptedAuthority([.success(leased)])).begin()

@@ -1,5 +1,5 @@
 import Addressing
-import Directory
+@testable import Directory
 import Membership
 import Sodium
 import Synchronization

@@ -21,7 +21,7 @@ import Testing
         _ = unsafe chmod(folder.path, 0o755)
         try Self.run("cp \(BuiltProgram.path("warrend")) \(folder.path)/warrend", in: place)
         let token = try JoinToken(
-            mesh: "demo", address: HubAddress(host: "127.0.0.1", port: 1), pin: .zero,
+            mesh: "demo", address: #require(HubAddress(host: "127.0.0.1", port: 1)), pin: .zero,
             authorityKey: Ed25519.PrivateKey().publicKey, secret: SecretKey(copying: [UInt8](repeating: 7, count: 32)))
         try folder.write(token.exportText(), to: "token")
         try Self.run("ip link set lo up", in: place)
@@ -48,7 +48,13 @@ import Testing
                 "sidecar", "--token-file", "\(folder.path)/token", "--state-dir", state, "--control",
                 "\(state)/control.sock",
             ] + more
-        return try place.run { try ChildProcess("/usr/bin/setpriv", words, environment: Self.environment) }
+        // With a device node that any uid may open, as on most machines: who may attach is the kernel's decision.
+        let node = "mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200"
+        return try place.run {
+            try ChildProcess(
+                "/usr/bin/unshare", ["--mount", "sh", "-c", "\(node) && exec setpriv \"$@\"", "sh"] + words,
+                environment: Self.environment)
+        }
     }
 
     /// Waits until it says something.
