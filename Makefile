@@ -90,6 +90,26 @@ cni-static: deps
 	@$(toolchain)
 	.ci/cni-static "$$swift"
 
+## image: localhost/warren and localhost/warren-sidecar, with podman or docker (ENGINE=)
+image:
+	@.ci/image
+
+## image-test: the Dockerfile on a base image made here, offline, and what comes out judged (half an hour; .build-image keeps the base); needs root
+image-test: root build
+	@.ci/deps image
+	$(toolchain)
+	.ci/image-test "$$swift" $(CONFIGURATION)
+
+## sbom: what the image is made of, .build/image/warren/usr/share/sbom/warren.spdx.json (SPDX 2.3)
+sbom: build
+	@$(toolchain)
+	.ci/image-tree $(BIN) .build/image "$$(.ci/version)" "$$swift"
+	echo .build/image/warren/usr/share/sbom/warren.spdx.json
+
+## install-yaml: manifests/install/warren.yaml anew, after a change in manifests/
+install-yaml: deps
+	@.ci/render manifests >manifests/install/warren.yaml
+
 ## fmt: format all Swift in place
 fmt:
 	@$(toolchain)
@@ -144,10 +164,10 @@ deps:
 
 ## clean: remove what was built
 clean:
-	@rm -rf .build .build-core .build-static
+	@rm -rf .build .build-core .build-static .build-image .build-tools
 
 ## help: this list
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static order test-runtimes soak bench-cni
+.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static order test-runtimes soak bench-cni image image-test sbom install-yaml
