@@ -161,6 +161,7 @@ bench-build: bench-deps
 ## deps: install the Debian packages that are missing
 deps:
 	@.ci/deps
+	.ci/tools
 
 ## clean: remove what was built
 clean:
