@@ -17,11 +17,13 @@ COPY Sources ./Sources
 COPY Tests ./Tests
 RUN for product in warren-cni warren-hub warren-injector warren-node warrend warren; do \
         swift build -c release --product "$product" || exit 1; \
-        install -D -s -m 0755 ".build/release/$product" "/out/$product" || exit 1; \
+        install -D -m 0755 ".build/release/$product" "/out/$product" || exit 1; \
     done
 COPY .ci ./.ci
 COPY LICENSE ./
-# The plugin is copied to nodes, and needs nothing of them.
+# The plugin is copied to nodes, and needs nothing of them. LIBMNL_DIR: a folder with a libmnl.a, where Debian's source of it
+# can't be had.
+ARG LIBMNL_DIR=
 RUN .ci/cni-static "$(command -v swift)" && install -m 0755 .build-static/warren-cni /out/warren-cni
 ARG VERSION=unknown
 RUN .ci/image-tree /out /image "$VERSION" "$(command -v swift)"

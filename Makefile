@@ -49,7 +49,7 @@ build: deps
 # Suites that measure, or have the machine's namespaces to themselves: one after the other.
 ALONE := EndToEndTests|InteroperabilityTests|RelayFairnessTests|RuntimeTests
 # Suites that start programs and wait for them, each on a thread of the pool that others' tasks need.
-WAITING := BlockLeasingTests|CNITests|NodeAgentTests|NodePortsTests
+WAITING := BlockLeasingTests|CNITests|ClusterTests|NodeAgentTests|NodePortsTests
 
 ## test: everything: unit suites in parallel, then end to end in namespaces; needs root
 test: root deps

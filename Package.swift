@@ -259,6 +259,10 @@ let full: [Target] = [
             nioSSL, logging,
         ]),
     tests("Injection", ["JSON", "Manifest", "Addressing"], resources: [.copy("Shapes")]),
+    // The manifests, the documents and what they say of the programs.
+    .testTarget(
+        name: "ClusterTests", dependencies: ["TestSupport", "JSON", "Manifest"], path: "Tests/ClusterTests",
+        exclude: ["Programs"], swiftSettings: house),
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [

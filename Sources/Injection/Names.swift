@@ -1,5 +1,5 @@
 /// Every name by which pods, namespaces and the injector speak of each other: labels, annotations, and what is added to a
-/// pod. The manifests in manifests/injector use the same.
+/// pod. The manifests in manifests/base use the same.
 package enum Names {
     /// Of annotations and labels.
     package static let prefix = "warren.dev/"

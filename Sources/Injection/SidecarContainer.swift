@@ -64,8 +64,12 @@ package enum SidecarContainer {
 
     /// The kubelet starts the next container when the hook has ended.
     private static func waiting(_ settings: InjectionSettings) -> JSONValue {
-        let loop = "until warren --control=\(controlSocket) ready; do sleep 0.2; done"
-        return ["command": ["timeout", .string(String(settings.startupSeconds)), "sh", "-c", .string(loop)]]
+        // The image has no shell that could loop.
+        [
+            "command": [
+                "warren", .string("--control=\(controlSocket)"), "ready", .string("--wait=\(settings.startupSeconds)"),
+            ]
+        ]
     }
 
     private static let securityContext: JSONValue = [

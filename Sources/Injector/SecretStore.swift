@@ -91,7 +91,7 @@ package struct SecretStore: CertificateStore {
                 // A test that fails is 422: another was faster.
                 case .conflict, .status(422, _): continue
                 case .notFound:
-                    throw .store("MutatingWebhookConfiguration \(configuration) is not there: apply manifests/injector")
+                    throw .store("MutatingWebhookConfiguration \(configuration) is not there: apply manifests/")
                 default: throw .store("publish the certificate's authority: \(error)")
                 }
             }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Control
+import Glibc
 
 /// The person's tool: asks the sidecar on this machine or in this pod.
 struct Warren: ParsableCommand {
@@ -65,8 +66,22 @@ extension Warren {
         static let configuration = CommandConfiguration(
             abstract: "Succeed when the sidecar is ready: for startup and readiness probes.")
         @OptionGroup var parent: Warren
+        @Option(help: ArgumentHelp("How long to wait for it.", valueName: "seconds")) var wait: UInt16 = 0
 
         func run() throws {
+            var triesLeft = Int(wait) * Self.triesPerSecond
+            while true {
+                do { return try runOnce() } catch {
+                    guard triesLeft > 0 else { throw error }
+                    triesLeft -= 1
+                    usleep(1_000_000 / UInt32(Self.triesPerSecond))
+                }
+            }
+        }
+
+        private static let triesPerSecond = 5
+
+        private func runOnce() throws {
             guard let status = try ask(.status).status else { return }
             guard status.ready else {
                 let reason =

@@ -188,17 +188,4 @@ import Testing
         }
         #expect(checked == 11)
     }
-
-    @Test func `the manifest's command has only options that warren-injector has`() throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../..")
-        let text = try String(
-            contentsOf: root.appendingPathComponent("manifests/injector/injector.yaml"), encoding: .utf8)
-        let options = text.split(separator: "\n").compactMap { line -> String? in
-            let line = line.drop { $0 == " " }
-            return line.hasPrefix("- --") ? String(line.dropFirst(2).prefix { $0 != "=" }) : nil
-        }
-        #expect(options.count >= 4)
-        let help = try Self.run("warren-injector", ["--help"])
-        for option in options { #expect(help.out.contains(option)) }
-    }
 }

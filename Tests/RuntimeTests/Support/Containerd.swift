@@ -104,4 +104,14 @@ final class Containerd {
     func sandbox(_ name: String) -> SandboxConfiguration {
         SandboxConfiguration(name: name, parent: node.sandbox.name)
     }
+
+    func importImage(_ archive: String) throws {
+        try node.run("ctr", "-a", Self.socket, "-n", "k8s.io", "images", "import", archive, timeout: 120)
+    }
+
+    /// Runs a program of an image to its end, without a network.
+    func runOnce(_ image: String, _ words: [String]) throws -> Output {
+        try node.result(
+            of: ["ctr", "-a", Self.socket, "-n", "k8s.io", "run", "--rm", "--read-only", image, "once"] + words)
+    }
 }

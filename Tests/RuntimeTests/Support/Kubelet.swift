@@ -100,12 +100,17 @@ final class Kubelet {
     private func message(_ container: [String: Any], attempt: Int, pod: String) throws -> [String: Any] {
         let manifest = try self.pod(pod).manifest
         let volumes = Self.specification(manifest)["volumes"] as? [[String: Any]] ?? []
-        let mounts = (container["volumeMounts"] as? [[String: Any]] ?? []).compactMap { mount -> [String: Any]? in
+        let mounts = try (container["volumeMounts"] as? [[String: Any]] ?? []).compactMap { mount -> [String: Any]? in
             guard let volume = volumes.first(where: { $0["name"] as? String == mount["name"] as? String }) else {
                 return nil
             }
-            let path =
-                (volume["hostPath"] as? [String: Any])?["path"] ?? "\(Self.volumes)/\(pod)/\(volume["name"] ?? "")"
+            var path =
+                (volume["hostPath"] as? [String: Any])?["path"] as? String
+                ?? "\(Self.volumes)/\(pod)/\(volume["name"] ?? "")"
+            if let part = mount["subPath"] as? String {
+                path += "/\(part)"
+                try containerd.node.run("mkdir", "-p", path)
+            }
             return [
                 "container_path": mount["mountPath"] ?? "", "host_path": path, "readonly": mount["readOnly"] ?? false,
             ]

@@ -29,7 +29,7 @@ extension PodRuntime {
 
     /// Waits until the pod's sidecar says that it is ready, as the manifest's startup probe does.
     func waitReady(_ pod: String, timeout: Double = 20) throws {
-        let probe = ["/bin/warren", "--control=/run/warren/control.sock", "ready"]
+        let probe = ["warren", "--control=/run/warren/control.sock", "ready"]
         try waitUntil("\(pod) ready", timeout: timeout, every: 0.1) {
             if try execute(probe, in: PodTemplate.sidecar, of: pod).succeeded { return true }
             guard try isRunning(PodTemplate.sidecar, of: pod) else {

@@ -1,7 +1,7 @@
 import Foundation
 import Lab
 
-/// The pod of `manifests/agent.yaml` as a runtime takes it that has no API server. Only what such a runtime can't do is
+/// The pod of `Programs/agent.yaml` as a runtime takes it that has no API server. Only what such a runtime can't do is
 /// changed: the native sidecar is an ordinary container, as before Kubernetes 1.29 (podman 4.3 would wait for its end);
 /// the Secret is a folder of the node; images are those of the tests, and the application serves a page.
 struct PodTemplate: Sendable {
@@ -16,7 +16,7 @@ struct PodTemplate: Sendable {
             print(json.dumps(next(one for one in yaml.safe_load_all(sys.stdin) if one["kind"] == "Pod")))
             """
         manifest = try sandbox.output(
-            of: ["/usr/bin/python3", "-c", program], input: readText("\(Repository.folder)/manifests/agent.yaml"))
+            of: ["/usr/bin/python3", "-c", program], input: readText("\(Repository.folder)/Tests/RuntimeTests/Programs/agent.yaml"))
     }
 
     /// - Parameters:
@@ -34,7 +34,7 @@ struct PodTemplate: Sendable {
             let sidecar = (specification.removeValue(forKey: "initContainers") as? [[String: Any]])?
                 .first(where: { $0["name"] as? String == Self.sidecar }),
             let application = (specification["containers"] as? [[String: Any]])?.first
-        else { throw LabError.unexpected("manifests/agent.yaml: no pod with a sidecar and an application") }
+        else { throw LabError.unexpected("agent.yaml: no pod with a sidecar and an application") }
         pod["metadata"] = ["name": name]
         specification["containers"] = [
             Self.adapted(sidecar: sidecar, name: name, device: device, gate: gate),
