@@ -5,7 +5,8 @@ import Testing
 @Suite(.serialized) struct Runtimes {
     static let tools = [
         ("podman", "podman"), ("containerd", "containerd"), ("ctr", "containerd"), ("runc", "runc"),
-        ("conmon", "conmon"), ("catatonit", "catatonit"), ("busybox", "busybox-static"), ("iptables", "iptables"), ("zstd", "zstd"),
+        ("conmon", "conmon"), ("catatonit", "catatonit"), ("busybox", "busybox-static"), ("iptables", "iptables"),
+        ("zstd", "zstd"),
     ]
 
     @Test func `these tests run as root and have their tools`() {

@@ -22,7 +22,8 @@ enum InjectedPod {
             """
         let injected = try node.sandbox.result(
             of: [
-                "\(node.image.folder)/warren", "inject", "-f", "-", "--image", ShippedImages.sidecar, "--device", "node",
+                "\(node.image.folder)/warren", "inject", "-f", "-", "--image", ShippedImages.sidecar, "--device",
+                "node",
             ],
             environment: Image.environment(folder: node.image.folder), input: application)
         guard injected.succeeded else { throw LabError.unexpected("warren inject: \(injected.text)") }

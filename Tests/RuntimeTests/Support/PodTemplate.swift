@@ -16,7 +16,8 @@ struct PodTemplate: Sendable {
             print(json.dumps(next(one for one in yaml.safe_load_all(sys.stdin) if one["kind"] == "Pod")))
             """
         manifest = try sandbox.output(
-            of: ["/usr/bin/python3", "-c", program], input: readText("\(Repository.folder)/Tests/RuntimeTests/Programs/agent.yaml"))
+            of: ["/usr/bin/python3", "-c", program],
+            input: readText("\(Repository.folder)/Tests/RuntimeTests/Programs/agent.yaml"))
     }
 
     /// - Parameters:
