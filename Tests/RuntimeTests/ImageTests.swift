@@ -147,7 +147,8 @@ extension Runtimes {
             for line in ["Uid:\t65532\t65532\t65532\t65532", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
                 #expect(status.contains(line), "\(status)")
             }
-            try node.run("podman", "rm", "-f", "-t", "5", "served")
+            try node.run("podman", "kill", "served")
+            try node.run("podman", "rm", "-f", "served")
         }
 
         /// SPDX 2.3: the members that its schema wants, references that lead somewhere, and all that is known to be in it.
@@ -186,7 +187,7 @@ extension Runtimes {
             #expect(names.contains("grdb.swift") == (name == ShippedImages.warren))
             // Each library in the image is of a package in the list.
             let states = try images.files(of: name).map(\.path).filter { $0.hasPrefix("/var/lib/dpkg/status.d/lib") }
-            #expect(!states.isEmpty && Set(states.map { String($0.dropFirst(24)) }).isSubset(of: names))
+            #expect(!states.isEmpty && Set(states.map { String($0.dropFirst(23)) }).isSubset(of: names))
         }
     }
 }

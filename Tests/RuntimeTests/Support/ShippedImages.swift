@@ -90,7 +90,7 @@ struct ShippedImages {
             podman save -q -o $folder/image.tar \(name)
             tar -C $folder -xf $folder/image.tar
             rm $folder/image.tar
-            find $folder -name '*.tar' | while read layer; do \(program) <"$layer" | wc -c; done
+            find $folder -type f -name '*.tar' | while read layer; do \(program) <"$layer" | wc -c; done
             rm -rf $folder
             """, timeout: 300)
         return text.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }.reduce(0, +)
