@@ -163,7 +163,9 @@ let full: [Target] = [
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     module("Certificates", ["COpenSSL"], settings: house),
     module("Membership", ["JSON", "Sodium", "Addressing", "Timing"]),
-    module("Directory", ["Membership", "Sodium", "Addressing", "Timing", nioCore, nioPosix, nioTLS, nioSSL, logging]),
+    module(
+        "Directory",
+        ["Membership", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, nioTLS, nioSSL, logging]),
     module(
         "RelayStream",
         [
@@ -187,15 +189,15 @@ let full: [Target] = [
     module(
         "Hub",
         [
-            "Directory", "Membership", "Relay", "RelayStream", "STUN", "Sodium", "Certificates", "CLinux", "Linux",
-            "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioWebSocket, nioTLS, nioSSL, grdb,
-            logging,
+            "Directory", "Membership", "Kubernetes", "Relay", "RelayStream", "STUN", "Sodium", "Certificates", "CLinux",
+            "Linux", "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioWebSocket, nioTLS, nioSSL,
+            grdb, logging,
         ], settings: house),
     // libyaml itself: Yams, which has a copy of it, brings all of Foundation into `warren`, which each pod runs as a probe.
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     module("Manifest", ["JSON", "CYAML"], settings: house),
     module("Injection", ["JSON", "Membership", "Addressing"], settings: house),
-    module("InjectionArguments", ["Injection", arguments], settings: house),
+    module("InjectionArguments", ["Injection", "Membership", "Linux", arguments], settings: house),
     module(
         "Kubernetes", ["JSON", "Addressing", "Linux", "Timing", nioCore, nioPosix, nioHTTP1, nioSSL], settings: house),
     module(
@@ -208,16 +210,19 @@ let full: [Target] = [
     program(
         "warren-injector",
         ["Injector", "Injection", "InjectionArguments", "Kubernetes", "Linux", "Timing", arguments, logging]),
-    program("warrend", ["Sidecar", "Tunnel", "Linux", "CLinux", "Addressing", logging], linking: compact),
+    program(
+        "warrend", ["Sidecar", "Membership", "Tunnel", "Linux", "CLinux", "Addressing", logging], linking: compact),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),
-    program("warren-hub", ["Hub", "Directory", "Membership", "Sodium", "Addressing", "Timing", arguments, logging]),
     module(
         "BlockLeasing", ["Directory", "Membership", "Sodium", "Linux", "Addressing", "Timing"], settings: house),
     program(
         "warren-node",
         ["NodeAgent", "BlockLeasing", "Directory", "Membership", "Sodium", "Linux", "Addressing", "Timing", arguments]),
+    program(
+        "warren-hub",
+        ["Hub", "Directory", "Membership", "Kubernetes", "Sodium", "Addressing", "Timing", arguments, logging]),
     program(
         "warren",
         [
@@ -251,7 +256,10 @@ let full: [Target] = [
     tests("Control", ["Linux", "Addressing"]),
     tests(
         "Kubernetes",
-        ["Injector", "Injection", "JSON", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
+        [
+            "Injector", "Injection", "Hub", "Directory", "Membership", "Sodium", "JSON", "Addressing", "Timing",
+            nioCore, nioPosix, nioHTTP1, nioSSL, logging,
+        ]),
     tests(
         "Injector",
         [
@@ -281,8 +289,11 @@ let scenarios: [Target] = [
     .executableTarget(
         name: "warren-natlab", dependencies: ["Lab", "Linux"], path: "Tests/NATLab", swiftSettings: house),
     .testTarget(
-        name: "EndToEndTests", dependencies: ["Lab", "NATBox", "Control", "Addressing"], path: "Tests/EndToEndTests",
-        swiftSettings: house),
+        name: "EndToEndTests",
+        dependencies: [
+            "Lab", "NATBox", "Control", "Directory", "Membership", "Sodium", "Linux", "Addressing", nioCore, nioPosix,
+        ],
+        path: "Tests/EndToEndTests", swiftSettings: house),
     .testTarget(
         name: "RuntimeTests", dependencies: ["Lab", "Netlink", "Linux", "Addressing"], path: "Tests/RuntimeTests",
         exclude: ["Programs"], swiftSettings: house),

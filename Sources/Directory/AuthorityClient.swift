@@ -43,6 +43,17 @@ package struct AuthorityClient: Sendable {
             group: group, now: now)
     }
 
+    /// The authority that `hub` names.
+    package init(
+        hub: HubReference, proxy: HTTPProxy? = nil, group: any EventLoopGroup = HubLink.group,
+        now: @escaping @Sendable () -> WallTime = { WallTime.now() }
+    ) throws(DirectoryError) {
+        try self.init(
+            address: hub.address, pin: hub.pin,
+            verifier: RecordVerifier(mesh: hub.mesh, authorityKey: hub.authorityKey), proxy: proxy, group: group,
+            now: now)
+    }
+
     /// Joins with a token's secret.
     ///
     /// - Parameters:
@@ -68,8 +79,42 @@ package struct AuthorityClient: Sendable {
         }
     }
 
+    /// Joins as the pod that `token` is for; an agent that has joined has its credential renewed.
+    ///
+    /// - Parameter token: a service account's, projected for the hub's audience. The caller wipes it.
+    /// - Throws: `.later` while the cluster can't be asked; `.refused` with `.wrongAccount`, `.notServed`, `.nameTaken`,
+    ///   `.addressNotAllowed`; `.unreachable` and the like.
+    package func join(
+        account token: [UInt8], identity: Identity, addresses: [IPAddress]
+    ) async throws(DirectoryError) -> Admission {
+        try await admission(identity) { nonce in
+            .accountJoin(request: 1, account(token, .accountJoin, identity, addresses, nonce))
+        }
+    }
+
+    /// Leases its block to the node that the pod of `token` runs on, or keeps it.
+    ///
+    /// - Parameter token: as of `join`, of the service account that the hub knows as the nodes'.
+    /// - Throws: as `join`, and `.refused` with `.wrongKind` or `.noBlockLeft`.
+    package func lease(account token: [UInt8], identity: Identity) async throws(DirectoryError) -> Leased {
+        let (answer, _) = try await exchange { nonce in
+            .accountLease(request: 1, account(token, .accountLease, identity, [], nonce))
+        }
+        guard case .leased(_, let block, let expires) = answer else { throw .protocolViolation("no answer to lease") }
+        return Leased(block: block, expires: expires)
+    }
+
+    private func account(
+        _ token: [UInt8], _ purpose: Proof.Purpose, _ identity: Identity, _ addresses: [IPAddress], _ nonce: Bytes32
+    ) -> Message.AccountProof {
+        let request = AccountRequest(identityKey: identity.publicKey, addresses: addresses, token: token)
+        return Message.AccountProof(
+            token: token, identityKey: identity.publicKey, addresses: addresses,
+            signature: identity.sign(request.proof(purpose, nonce: nonce, pin: pin)))
+    }
+
     /// Renews the live credential of this identity key: the same name and addresses, another 24 hours. Due at
-    /// `Credential.renewal`.
+    /// `Credential.renewal`. A pod's is given anew with the end that it had: only its token makes it last longer.
     package func renew(identity: Identity) async throws(DirectoryError) -> Admission {
         try await admission(identity) { nonce in
             .renew(request: 1, identityKey: identity.publicKey, signature: proof(.renew, identity, nonce))
@@ -160,6 +205,7 @@ package struct AuthorityClient: Sendable {
                     switch message {
                     case .ping, .pong: continue
                     case .error(_, let code, let text): throw DirectoryError.refused(code, text)
+                    case .later(_, let seconds, let text): throw DirectoryError.later(seconds: seconds, text)
                     default: return (message, time)
                     }
                 }

@@ -35,6 +35,9 @@ import Timing
 //   D4 error          R, code 2, text T16
 //   D5 lease          R, secret 32, identity key 32, name T8, signature 64
 //   D6 leased         R, number 2, seconds since 1970 of its end 8, prefixes (count 1, each address and length 1)
+//   D7 account join   R, token T16, identity key 32, addresses (count 1, each length 1 and bytes), signature 64
+//   D8 account lease  as D7, without addresses (count 0)
+//   D9 later          R, seconds 2, text T16
 extension Message {
     package static let version: UInt8 = 1
     /// A credential or announcement is refused above this.
@@ -65,6 +68,9 @@ extension Message {
         case .error: 0xD4
         case .lease: 0xD5
         case .leased: 0xD6
+        case .accountJoin: 0xD7
+        case .accountLease: 0xD8
+        case .later: 0xD9
         }
     }
 
@@ -137,6 +143,15 @@ extension Message {
                 buffer.writeAddress(prefix.address)
                 buffer.writeInteger(UInt8(prefix.length))
             }
+        case .accountJoin(let request, let account), .accountLease(let request, let account):
+            buffer.writeMultipleIntegers(request, UInt16(clamping: account.token.count))
+            buffer.writeBytes(account.token.prefix(65535))
+            buffer.writeBytes32(account.identityKey)
+            buffer.writeList(account.addresses) { $0.writeAddress($1) }
+            buffer.writeBytes(account.signature)
+        case .later(let request, let seconds, let text):
+            buffer.writeMultipleIntegers(request, seconds)
+            buffer.writeText16(String(text.prefix(500)))
         case .error(let request, let code, let text):
             buffer.writeMultipleIntegers(request, code.rawValue)
             buffer.writeText16(String(text.prefix(500)))
@@ -219,6 +234,14 @@ extension Message {
             return .leased(
                 request: request, NodeBlock(number: number, ipv6: ipv6, ipv4: prefixes.dropFirst().first),
                 expires: WallTime(seconds: Int64(clamping: end)))
+        case 0xD7: return account(&body).map { .accountJoin(request: request, $0) }
+        case 0xD8:
+            return account(&body).flatMap { $0.addresses.isEmpty ? .accountLease(request: request, $0) : nil }
+        case 0xD9:
+            guard let seconds = body.readInteger(as: UInt16.self), let text = body.readText16(limit: textLimit) else {
+                return nil
+            }
+            return .later(request: request, seconds: seconds, text: text)
         case 0xD4:
             guard let code = body.readInteger(as: UInt16.self), let text = body.readText16(limit: textLimit) else {
                 return nil
@@ -226,6 +249,14 @@ extension Message {
             return .error(request: request, code: ErrorCode(rawValue: code), text: text)
         default: return nil
         }
+    }
+
+    private static func account(_ body: inout ByteBuffer) -> AccountProof? {
+        guard let length = body.readInteger(as: UInt16.self), Int(length) <= ServiceAccountToken.sizeLimit,
+            let token = body.readBytes(length: Int(length)), let key = body.readBytes32(),
+            let addresses = body.readList(limit: 16, { $0.readAddress() }), let signature = body.readBytes(length: 64)
+        else { return nil }
+        return AccountProof(token: token, identityKey: key, addresses: addresses, signature: signature)
     }
 
     private static func record(_ body: inout ByteBuffer) -> Record? {

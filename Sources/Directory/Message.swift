@@ -5,7 +5,7 @@ package import Timing
 
 /// A message between an agent and a hub, over TLS.
 ///
-/// `request` pairs a question with its answer; the client counts it up from 1. Types 0xC1…0xC5, 0xD5 and 0xD6 are the
+/// `request` pairs a question with its answer; the client counts it up from 1. Types 0xC1…0xC5 and 0xD5…0xD9 are the
 /// authority's, 0xC6…0xD1 the directory's, the others belong to any connection.
 package enum Message: Equatable, Sendable {
     /// The server's first message: the nonce that this connection's signatures are over.
@@ -19,6 +19,12 @@ package enum Message: Equatable, Sendable {
     /// A node asks for a block of the mesh's addresses, or to keep the one that it has.
     case lease(request: UInt32, Lease)
     case leased(request: UInt32, NodeBlock, expires: WallTime)
+    /// A pod joins, or has its credential renewed, by a token of its service account.
+    case accountJoin(request: UInt32, AccountProof)
+    /// A node asks for its block by a token of its agent's service account.
+    case accountLease(request: UInt32, AccountProof)
+    /// The authority can't decide now, for a reason that will pass: ask again after `seconds`.
+    case later(request: UInt32, seconds: UInt16, text: String)
 
     case authenticate(request: UInt32, credential: String, signature: [UInt8])
     case authenticated(request: UInt32)
@@ -79,6 +85,22 @@ package enum Message: Equatable, Sendable {
         }
     }
 
+    package struct AccountProof: Equatable, Sendable {
+        /// The token; a field of a frame, so that it is not in locked memory for that long.
+        package let token: [UInt8]
+        package let identityKey: Ed25519.PublicKey
+        /// None for a node.
+        package let addresses: [IPAddress]
+        package let signature: [UInt8]
+
+        package init(token: [UInt8], identityKey: Ed25519.PublicKey, addresses: [IPAddress], signature: [UInt8]) {
+            self.token = token
+            self.identityKey = identityKey
+            self.addresses = addresses
+            self.signature = signature
+        }
+    }
+
     /// What a directory is asked for.
     package enum LookupKey: Hashable, Sendable, CustomStringConvertible {
         case address(IPAddress)
@@ -132,6 +154,8 @@ package struct ErrorCode: RawRepresentable, Hashable, Sendable {
     /// A node's token where an agent's is needed, or the other way round.
     package static let wrongKind = ErrorCode(rawValue: 16)
     package static let noBlockLeft = ErrorCode(rawValue: 17)
+    /// The token of a service account is not accepted.
+    package static let wrongAccount = ErrorCode(rawValue: 18)
 
     package init(_ refusal: Refusal) {
         self =
@@ -140,13 +164,15 @@ package struct ErrorCode: RawRepresentable, Hashable, Sendable {
             case .expiredToken: .expiredToken
             case .usedUpToken: .usedUpToken
             case .invalidProof: .invalidProof
-            case .invalidName, .nameNotAllowed: .nameNotAllowed
-            case .noAddress, .tooManyAddresses, .addressNotAllowed: .addressNotAllowed
+            case .invalidName, .nameNotAllowed, .unusablePodName: .nameNotAllowed
+            case .noAddress, .tooManyAddresses, .addressNotAllowed, .outsideNodeBlock: .addressNotAllowed
             case .nameTaken, .nodeNameTaken: .nameTaken
             case .addressTaken: .addressTaken
             case .notMember: .notMember
-            case .wrongKind: .wrongKind
-            case .noBlockLeft: .noBlockLeft
+            case .wrongKind, .notNodeAccount: .wrongKind
+            case .noBlockLeft, .noNodeBlock: .noBlockLeft
+            case .accountsNotServed: .notServed
+            case .wrongAccount: .wrongAccount
             }
     }
 }

@@ -82,7 +82,7 @@ struct HTTPExchange: Sendable {
         // A certificate for an address is checked against the address that we are connected to.
         let isAddress = (try? SocketAddress(ipAddress: host, port: port)) != nil
         return try await ClientBootstrap(group: Self.group)
-            .connectTimeout(Self.connectTimeout)
+            .connectTimeout(min(Self.connectTimeout, idle))
             .connect(host: host, port: port) { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations

@@ -1,27 +1,47 @@
 package import JSON
 import NIOCore
 import NIOHTTP1
+import Timing
 
 /// The few calls of the Kubernetes API that are needed. Each reads the token's file anew; those that are told to come
 /// later (429, and 503 with Retry-After) do so, a few times.
 package struct KubernetesClient: Sendable {
     /// The API server's own limit is 3 MiB an object; lists come in pages.
     static let answerLimit = 64 << 20
-    private static let tryLimit = 5
-    /// The longest that a server is believed when it says how long to wait, in seconds.
-    private static let patience: UInt64 = 60
+
+    /// How long a call may take, and how often it is tried.
+    package struct Manners: Sendable {
+        package var tries = 5
+        /// The longest that a server is believed when it says how long to wait, in seconds.
+        package var patience: UInt64 = 60
+        /// How long the server may be silent, in seconds.
+        package var silence: Int64 = 30
+        /// For a caller whose own caller waits: what may be repeated is tried again when it failed (5xx, 401 once, as the
+        /// token may have been renewed meanwhile, or no answer), and who asks for more patience than there is gets none.
+        package var isBrief = false
+
+        /// Nobody waits long.
+        package static let standard = Manners()
+        /// An agent waits: some seconds in all.
+        package static let brief = Manners(tries: 3, patience: 2, silence: 5, isBrief: true)
+    }
+
+    /// A brief call is not begun again after it.
+    private static let briefness = Interval.seconds(5)
 
     package let configuration: ClusterConfiguration
+    let manners: Manners
     let exchange: HTTPExchange
     let sleep: @Sendable (_ seconds: UInt64) async throws -> Void
 
     package init(
-        _ configuration: ClusterConfiguration,
+        _ configuration: ClusterConfiguration, manners: Manners = .standard,
         sleep: @escaping @Sendable (UInt64) async throws -> Void = {
             try await Task.sleep(nanoseconds: $0 * 1_000_000_000)
         }
     ) throws(KubernetesError) {
         self.configuration = configuration
+        self.manners = manners
         self.sleep = sleep
         exchange = try HTTPExchange(configuration)
     }
@@ -51,20 +71,39 @@ package struct KubernetesClient: Sendable {
         try await call(.GET, path.query(query))
     }
 
+    /// A POST that changes nothing, so that it may be repeated.
+    func ask(_ path: ResourcePath, _ object: JSONValue) async throws(KubernetesError) -> JSONValue {
+        try await call(.POST, path.description, body: object.serialized, isRepeatable: true)
+    }
+
     private func call(
-        _ method: HTTPMethod, _ uri: String, contentType: String = "application/json", body: [UInt8] = []
+        _ method: HTTPMethod, _ uri: String, contentType: String = "application/json", body: [UInt8] = [],
+        isRepeatable: Bool = false
     ) async throws(KubernetesError) -> JSONValue {
+        let start = MonotonicTime.now()
+        let isRepeatable = manners.isBrief && (isRepeatable || method == .GET)
         for attempt in 1... {
-            let request = HTTPExchange.Request(
+            var request = HTTPExchange.Request(
                 method: method, uri: uri, token: try configuration.token(), contentType: contentType, body: body)
-            let answer = try await answer(to: request)
+            request.idle = .seconds(manners.silence)
+            let answer: Answer
+            do throws(KubernetesError) { answer = try await self.answer(to: request) } catch {
+                guard isRepeatable, attempt < manners.tries, case .unreachable = error,
+                    MonotonicTime.now().since(start) < Self.briefness
+                else { throw error }
+                do { try await sleep(1) } catch { throw .unreachable("\(uri): cancelled") }
+                continue
+            }
             if answer.status == 200 || answer.status == 201 || answer.status == 202 {
                 do { return try JSONValue(parsing: answer.body) } catch { throw .malformed("\(uri): \(error)") }
             }
-            guard attempt < Self.tryLimit, let pause = Self.pause(answer.status, answer.retryAfter, attempt) else {
+            let asked = pause(answer.status, answer.retryAfter, attempt)
+            guard attempt < manners.tries,
+                let seconds = asked ?? (isRepeatable ? failurePause(answer.status, attempt) : nil)
+            else {
                 throw Self.error(answer.status, uri, answer.body)
             }
-            do { try await sleep(pause) } catch { throw .unreachable("\(uri): cancelled") }
+            do { try await sleep(seconds) } catch { throw .unreachable("\(uri): cancelled") }
         }
         throw .unreachable(uri)
     }
@@ -91,10 +130,20 @@ package struct KubernetesClient: Sendable {
     }
 
     /// Seconds to wait before another try; nil when the answer is final. 429 and 503 say that nothing was done.
-    static func pause(_ status: Int, _ retryAfter: String?, _ attempt: Int) -> UInt64? {
+    private func pause(_ status: Int, _ retryAfter: String?, _ attempt: Int) -> UInt64? {
+        let asked: UInt64
         switch (status, retryAfter.flatMap { UInt64($0) }) {
-        case (429, let seconds): min(patience, seconds ?? 1 << UInt64(min(attempt, 5)))
-        case (500...599, let seconds?): min(patience, seconds)
+        case (429, let seconds): asked = seconds ?? 1 << UInt64(min(attempt, 5))
+        case (500...599, let seconds?): asked = seconds
+        default: return nil
+        }
+        return manners.isBrief && asked > manners.patience ? nil : min(manners.patience, asked)
+    }
+
+    private func failurePause(_ status: Int, _ attempt: Int) -> UInt64? {
+        switch status {
+        case 401: attempt == 1 ? 1 : nil
+        case 500, 502, 503, 504: 1
         default: nil
         }
     }

@@ -1,7 +1,12 @@
-/// The rules for names of meshes and agents: DNS names in lower case of at most 63 characters, which are also valid
-/// parts of a SPIFFE ID (SPIFFE-ID 2.1, 2.2).
+/// The rules for names of meshes and agents: DNS names in lower case, which are also valid parts of a SPIFFE ID
+/// (SPIFFE-ID 2.1, 2.2).
 package enum AgentName {
-    package static let lengthLimit = 63
+    /// Two labels with their dot: `POD.NAMESPACE`.
+    package static let lengthLimit = 127
+    /// What is between two dots (RFC 1035 2.3.4); a mesh's name as a whole.
+    package static let labelLimit = 63
+
+    package static func isValidMesh(_ name: String) -> Bool { name.utf8.count <= labelLimit && isValid(name) }
 
     package static func isValid(_ name: String) -> Bool {
         let bytes = Array(name.utf8)
@@ -11,6 +16,11 @@ package enum AgentName {
         // Over bytes: `contains` of a string would bring the regular expression engine into every pod.
         let hasEmptyPart = zip(bytes, bytes.dropFirst()).contains { $0 == UInt8(ascii: ".") && $1 == UInt8(ascii: ".") }
         guard isAlphanumeric(first), isAlphanumeric(last), !hasEmptyPart else { return false }
+        var label = 0
+        for byte in bytes {
+            label = byte == UInt8(ascii: ".") ? 0 : label + 1
+            guard label <= labelLimit else { return false }
+        }
         return bytes.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".") }
     }
 
@@ -27,7 +37,7 @@ package struct NamePattern: Hashable, Sendable, CustomStringConvertible {
 
     private init(unchecked text: String) { description = text }
 
-    /// Nil unless `text` consists of characters of names, `*` and `?`, 63 at most.
+    /// Nil unless `text` consists of characters of names, `*` and `?`, 127 at most.
     package init?(_ text: String) {
         let bytes = Array(text.utf8)
         let allowed = bytes.allSatisfy {

@@ -96,14 +96,18 @@ package final class Authority: Sendable {
     }
 
     /// Signs a credential from `now` on. The caller holds name and addresses in a lease at least as long.
+    ///
+    /// - Parameters:
+    ///   - pod: for a pod of a cluster, whose name then is `pod.agentName`.
+    ///   - expires: where it is to end earlier than by its usual life.
     package func issue(
-        name: String, addresses: [IPAddress], identityKey: Ed25519.PublicKey, now: WallTime,
-        using random: inout some RandomNumberGenerator
+        name: String, addresses: [IPAddress], pod: PodIdentity? = nil, identityKey: Ed25519.PublicKey, now: WallTime,
+        expires: WallTime? = nil, using random: inout some RandomNumberGenerator
     ) throws(MembershipError) -> Credential {
         let serial = AgentID(high: random.next(), low: random.next()).description
         return try Credential(
-            mesh: mesh, name: name, identityKey: identityKey, addresses: addresses, issued: now,
-            expires: WallTime(seconds: now.seconds + lifetime), serial: serial, authorityKey: publicKey,
+            mesh: mesh, name: name, pod: pod, identityKey: identityKey, addresses: addresses, issued: now,
+            expires: expires ?? WallTime(seconds: now.seconds + lifetime), serial: serial, authorityKey: publicKey,
             sign: { key.sign($0) })
     }
 }

@@ -7,9 +7,10 @@ package import Timing
 ///
 /// ```
 /// header  {"alg":"EdDSA","typ":"JWT","kid":AUTHORITY}                       AUTHORITY: 32 hex digits, as an agent id
-/// claims  {"iss":MESH,"sub":"spiffe://MESH/agent/NAME","name":NAME,
+/// claims  {"iss":MESH,"sub":SUBJECT,"name":NAME,
 ///          "cnf":{"jwk":{"kty":"OKP","crv":"Ed25519","x":KEY}},"ips":[ADDRESS…],"iat":N,"exp":N,"jti":ID}
 /// ```
+/// SUBJECT is `spiffe://MESH/agent/NAME`, or a pod's (see `PodIdentity`), whose NAME is then `POD.NAMESPACE`.
 /// A value of this type has been verified or was just issued. Its text is at most 1,100 bytes.
 package struct Credential: Equatable, Sendable {
     /// How long a credential is valid: 24 hours. It is renewed at half of it.
@@ -22,6 +23,8 @@ package struct Credential: Equatable, Sendable {
     package let text: String
     package let mesh: String
     package let name: String
+    /// Nil for one that is no pod of a cluster, as far as the authority knows.
+    package let pod: PodIdentity?
     package let identityKey: Ed25519.PublicKey
     package let addresses: [IPAddress]
     package let issued: WallTime
@@ -30,7 +33,7 @@ package struct Credential: Equatable, Sendable {
     package let serial: String
 
     package var id: AgentID { AgentID(identityKey: identityKey) }
-    package var subject: String { Self.subject(mesh: mesh, name: name) }
+    package var subject: String { pod?.subject(mesh: mesh) ?? Self.subject(mesh: mesh, name: name) }
     /// When to renew: half-way through.
     package var renewal: WallTime { WallTime(seconds: issued.seconds + (expires.seconds - issued.seconds) / 2) }
 
@@ -64,7 +67,9 @@ package struct Credential: Equatable, Sendable {
         guard issuer == mesh else { throw .foreignMesh(issuer) }
         guard AgentName.isValid(name) else { throw .invalidName(name) }
         let parsed = addresses.compactMap(\.self)
-        guard subject == Self.subject(mesh: mesh, name: name), issued < expires, parsed.count == addresses.count,
+        let pod = PodIdentity(subject: subject, mesh: mesh)
+        guard pod.map({ $0.agentName == name }) ?? (subject == Self.subject(mesh: mesh, name: name)), issued < expires,
+            parsed.count == addresses.count,
             (1...Self.addressLimit).contains(parsed.count), Set(parsed).count == parsed.count, serial.utf8.count <= 32
         else { throw .malformed("credential") }
         guard now.seconds < expires + Self.leeway else { throw .expired("credential") }
@@ -73,6 +78,7 @@ package struct Credential: Equatable, Sendable {
         self.text = text
         self.mesh = mesh
         self.name = name
+        self.pod = pod
         self.identityKey = identityKey
         self.addresses = parsed
         self.issued = WallTime(seconds: issued)
@@ -82,15 +88,16 @@ package struct Credential: Equatable, Sendable {
 
     /// Issues a credential; only `Authority` does, and tests that forge one.
     init(
-        mesh: String, name: String, identityKey: Ed25519.PublicKey, addresses: [IPAddress], issued: WallTime,
-        expires: WallTime, serial: String, authorityKey: Ed25519.PublicKey, sign: ([UInt8]) -> [UInt8]
+        mesh: String, name: String, pod: PodIdentity? = nil, identityKey: Ed25519.PublicKey, addresses: [IPAddress],
+        issued: WallTime, expires: WallTime, serial: String, authorityKey: Ed25519.PublicKey, sign: ([UInt8]) -> [UInt8]
     ) throws(MembershipError) {
         let jwk: [JSONValue.Member] = [
             .init("kty", .string("OKP")), .init("crv", .string("Ed25519")),
             .init("x", .string(Base64.encodeURL(identityKey.bytes))),
         ]
+        let subject = pod?.subject(mesh: mesh) ?? Self.subject(mesh: mesh, name: name)
         let claims = JSONValue.object([
-            .init("iss", .string(mesh)), .init("sub", .string(Self.subject(mesh: mesh, name: name))),
+            .init("iss", .string(mesh)), .init("sub", .string(subject)),
             .init("name", .string(name)), .init("cnf", .object([.init("jwk", .object(jwk))])),
             .init("ips", .array(addresses.map { .string($0.description) })),
             .init("iat", .numericDate(issued.seconds)), .init("exp", .numericDate(expires.seconds)),
@@ -100,6 +107,7 @@ package struct Credential: Equatable, Sendable {
             type: "JWT", keyID: Self.keyID(of: authorityKey), payload: claims, what: "credential", with: sign)
         self.mesh = mesh
         self.name = name
+        self.pod = pod
         self.identityKey = identityKey
         self.addresses = addresses
         self.issued = WallTime(seconds: issued.seconds)

@@ -23,6 +23,8 @@ package final class Identity: Sendable {
 package enum Proof {
     package enum Purpose: String, Sendable {
         case join, renew, leave, authenticate, lease
+        case accountJoin = "account-join"
+        case accountLease = "account-lease"
     }
 
     package static func message(_ purpose: Purpose, nonce: Bytes32, pin: Bytes32, request: [UInt8]) -> [UInt8] {

@@ -34,7 +34,8 @@ extension MembershipError: CustomStringConvertible {
         case .foreignAnnouncement: "announcement: of another agent than the credential"
         case .staleSequence(let known, let got): "announcement: sequence \(got) is not above \(known)"
         case .invalidName(let name):
-            "name \"\(name)\": use 1 to 63 lower-case letters, digits, '-' and '.', with a letter or digit at both ends"
+            "name \"\(name)\": use 1 to 63 lower-case letters, digits and '-', with a letter or digit at both ends; "
+                + "an agent's may have more such parts after dots, 127 characters in all"
         case .noValidKey: "announcement: no WireGuard key is valid now"
         }
     }

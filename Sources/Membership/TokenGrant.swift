@@ -61,17 +61,21 @@ package struct Lease: Equatable, Sendable {
     package let name: String
     package let addresses: [IPAddress]
     package let expires: WallTime
-    /// The token that it came in with.
+    /// The join token that it came in with; zero for a pod's.
     package let tokenHash: Bytes32
+    /// The pod that it is for, if it came in by its service account.
+    package let pod: LeasedPod?
 
     package init(
-        identityKey: Ed25519.PublicKey, name: String, addresses: [IPAddress], expires: WallTime, tokenHash: Bytes32
+        identityKey: Ed25519.PublicKey, name: String, addresses: [IPAddress], expires: WallTime, tokenHash: Bytes32,
+        pod: LeasedPod? = nil
     ) {
         self.identityKey = identityKey
         self.name = name
         self.addresses = addresses
         self.expires = expires
         self.tokenHash = tokenHash
+        self.pod = pod
     }
 
     package var id: AgentID { AgentID(identityKey: identityKey) }
@@ -80,11 +84,13 @@ package struct Lease: Equatable, Sendable {
     package func isLive(at now: WallTime) -> Bool { now.seconds < expires.seconds + Credential.leeway }
 
     package var json: JSONValue {
-        .object([
+        var members: [JSONValue.Member] = [
             .init("key", .string(Base64.encodeURL(identityKey.bytes))), .init("name", .string(name)),
             .init("ips", .array(addresses.map { .string($0.description) })),
             .init("exp", .numericDate(expires.seconds)), .init("token", .string(tokenHash.description)),
-        ])
+        ]
+        if let pod { members.append(.init("pod", pod.json)) }
+        return .object(members)
     }
 
     package init?(json: JSONValue) {
@@ -93,8 +99,11 @@ package struct Lease: Equatable, Sendable {
             let token = json["token"]?.string.flatMap({ Hexadecimal.decode($0) }).flatMap({ Bytes32($0) })
         else { return nil }
         let addresses = ips.compactMap { IPAddress($0) }
-        guard addresses.count == ips.count else { return nil }
+        let pod = json["pod"].map { LeasedPod(json: $0) }
+        // A pod that can't be read must not become an agent without one, which renews by its key alone.
+        guard addresses.count == ips.count, pod.map({ $0 != nil }) ?? true else { return nil }
         self.init(
-            identityKey: key, name: name, addresses: addresses, expires: WallTime(seconds: expires), tokenHash: token)
+            identityKey: key, name: name, addresses: addresses, expires: WallTime(seconds: expires), tokenHash: token,
+            pod: pod ?? nil)
     }
 }

@@ -31,7 +31,7 @@ package struct Agent: Sendable {
         let folder = try StateFolder(path: configuration.stateFolder)
         let identity = try folder.identity()
         let membership = try AgentMembership(
-            token: readToken(), folder: folder, identity: identity, name: configuration.name, proxies: proxies,
+            joinMethod(), folder: folder, identity: identity, name: configuration.name, proxies: proxies,
             logger: logger)
         let device = try await PodInterface.attach(configuration.interface, own: configuration.ownAddresses)
         let slabs = SecretSlab.shared.report
@@ -63,6 +63,11 @@ package struct Agent: Sendable {
         }
         _ = unsafe unlink(path)
         logger.info("stopped")
+    }
+
+    private func joinMethod() throws(SidecarError) -> JoinMethod {
+        guard let account = configuration.account else { return .token(try readToken()) }
+        return .account(AccountTokenFile(path: account.tokenFile), account.hub)
     }
 
     private func readToken() throws(SidecarError) -> JoinToken {

@@ -6,14 +6,29 @@ import Sodium
 import Synchronization
 import Timing
 
+/// What the agent joins with.
+enum JoinMethod: ~Copyable, Sendable {
+    case token(JoinToken)
+    /// The token of the pod's service account, read anew each time.
+    case account(AccountTokenFile, HubReference)
+
+    var hub: HubReference {
+        switch self {
+        case .token(let token): token.hub
+        case .account(_, let hub): hub
+        }
+    }
+}
+
 /// How the agent comes into the mesh and stays: joins, renews, leaves, and announces.
 final class AgentMembership: Sendable {
     let verifier: RecordVerifier
     let mesh: String
-    private let token: JoinToken
+    private let method: JoinMethod
+    private let hub: HubReference
     private let proxies: ProxyRules
     /// Where the authority is, and its TLS key's pin.
-    var authority: (address: HubAddress, pin: Bytes32) { (token.address, token.pin) }
+    var authority: (address: HubAddress, pin: Bytes32) { (hub.address, hub.pin) }
     private let folder: StateFolder
     private let identity: Identity
     private let name: String
@@ -21,13 +36,15 @@ final class AgentMembership: Sendable {
     private let sequence = Mutex(AnnouncementSequence())
 
     init(
-        token: consuming JoinToken, folder: consuming StateFolder, identity: Identity, name: String,
+        _ method: consuming JoinMethod, folder: consuming StateFolder, identity: Identity, name: String,
         proxies: ProxyRules,
         logger: Logger
     ) {
-        verifier = RecordVerifier(mesh: token.mesh, authorityKey: token.authorityKey)
-        mesh = token.mesh
-        self.token = token
+        let hub = method.hub
+        self.hub = hub
+        verifier = RecordVerifier(mesh: hub.mesh, authorityKey: hub.authorityKey)
+        mesh = hub.mesh
+        self.method = method
         self.folder = folder
         self.identity = identity
         self.name = name
@@ -43,8 +60,9 @@ final class AgentMembership: Sendable {
     ) async throws -> AuthorityClient.Admission {
         var delay = Interval.milliseconds(250)
         while true {
+            var pause = delay
             do {
-                let admission = try await attempt(addresses)
+                let admission = try await attempt(addresses, isStart: true)
                 try folder.store(credential: admission.credential.text)
                 guard Set(admission.credential.addresses) == Set(addresses) else {
                     throw SidecarError.hub(
@@ -57,11 +75,13 @@ final class AgentMembership: Sendable {
             } catch let error as DirectoryError {
                 guard error.isWorthAnotherAttempt else { throw SidecarError.hub("join mesh \(mesh): \(error)") }
                 unreachable(error)
+                if case .later(let seconds, _) = error { pause = max(delay, .seconds(UInt64(min(seconds, 60)) * 2)) }
                 logger.warning("join mesh \(mesh): \(error); trying again")
             }
             var random = SecureRandom()
-            let jitter = UInt64.random(in: 0...(delay.nanoseconds / 2), using: &random)
-            try await Task.sleep(nanoseconds: delay.nanoseconds / 2 + jitter)
+            // From half of it on: a hub that asks to come again is asked no sooner, as it was doubled.
+            let jitter = UInt64.random(in: 0...(pause.nanoseconds / 2), using: &random)
+            try await Task.sleep(nanoseconds: pause.nanoseconds / 2 + jitter)
             delay = min(delay * 2, .seconds(10))
         }
     }
@@ -100,13 +120,49 @@ final class AgentMembership: Sendable {
             relays: relays)
     }
 
-    private func attempt(_ addresses: [IPAddress]) async throws(DirectoryError) -> AuthorityClient.Admission {
+    /// - Parameter isStart: whether anything that lets this process carry on is good enough.
+    private func attempt(
+        _ addresses: [IPAddress], isStart: Bool = false
+    ) async throws(DirectoryError) -> AuthorityClient.Admission {
+        switch method {
+        case .token(let token): return try await attempt(token, addresses)
+        case .account(let file, _): return try await attempt(file, addresses, isStart: isStart)
+        }
+    }
+
+    /// Joining and renewing are the same, by the pod's token of now. While the hub can't have it reviewed, a process that
+    /// starts again goes on with the credential that it had, which its identity key alone gets back.
+    private func attempt(
+        _ file: AccountTokenFile, _ addresses: [IPAddress], isStart: Bool
+    ) async throws(DirectoryError) -> AuthorityClient.Admission {
         let client = try client()
-        let isMember = folder.credential().map {
+        do throws(DirectoryError) {
+            return try await file.withToken { (token) async throws(DirectoryError) in
+                try await client.join(account: token, identity: identity, addresses: addresses)
+            }
+        } catch {
+            guard isStart, isMember, case .later = error else { throw error }
+            guard let admission = try? await client.renew(identity: identity),
+                Set(admission.credential.addresses) == Set(addresses)
+            else { throw error }
+            logger.warning("\(error); going on with the credential until \(admission.credential.expires.seconds)")
+            return admission
+        }
+    }
+
+    /// Whether the state folder has a credential that is still valid.
+    private var isMember: Bool {
+        folder.credential().map {
             (try? Credential(
                 verifying: $0, mesh: mesh, authorityKey: verifier.authorityKey, now: WallTime.now())) != nil
-        }
-        if isMember ?? false {
+        } ?? false
+    }
+
+    private func attempt(
+        _ token: borrowing JoinToken, _ addresses: [IPAddress]
+    ) async throws(DirectoryError) -> AuthorityClient.Admission {
+        let client = try client()
+        if isMember {
             do {
                 let admission = try await client.renew(identity: identity)
                 if Set(admission.credential.addresses) == Set(addresses) { return admission }
@@ -118,7 +174,7 @@ final class AgentMembership: Sendable {
     }
 
     private func client() throws(DirectoryError) -> AuthorityClient {
-        try AuthorityClient(token: token, proxy: proxies.proxy(for: token.address.host))
+        try AuthorityClient(hub: hub, proxy: proxies.proxy(for: hub.address.host))
     }
 }
 
@@ -126,7 +182,7 @@ extension DirectoryError {
     /// Whether the hub may give another answer later: it is out of reach, or failed, or holds an old claim that expires.
     var isWorthAnotherAttempt: Bool {
         switch self {
-        case .unreachable, .disconnected, .timeout: true
+        case .unreachable, .disconnected, .timeout, .later, .unreadableToken: true
         case .refused(let code, _): code == .internal || code == .tooMany
         case .wrongPin, .invalidRecord, .staleSequence, .protocolViolation, .oversizedSignal: false
         }

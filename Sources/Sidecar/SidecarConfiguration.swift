@@ -1,8 +1,11 @@
 package import Addressing
+package import Membership
 
 /// What the sidecar is told at start.
 package struct SidecarConfiguration: Sendable {
     package var tokenFile: String
+    /// With it the agent joins as the pod that the token in this file is for, and needs no join token.
+    package var account: Account?
     /// Empty for the name that the token gives.
     package var name: String
     package var stateFolder: String
@@ -15,9 +18,21 @@ package struct SidecarConfiguration: Sendable {
     /// Addresses, each with the mesh's prefix length, for an interface that this process makes where no plugin did.
     package var ownAddresses: [IPPrefix]
 
+    /// How a pod of a cluster joins.
+    package struct Account: Sendable {
+        /// Where the kubelet puts the service account's token.
+        package var tokenFile: String
+        package var hub: HubReference
+
+        package init(tokenFile: String, hub: HubReference) {
+            self.tokenFile = tokenFile
+            self.hub = hub
+        }
+    }
+
     package init(
         tokenFile: String, name: String, stateFolder: String, interface: String, controlSocket: String, port: UInt16,
-        requiredPeers: [String], ownAddresses: [IPPrefix] = []
+        requiredPeers: [String], ownAddresses: [IPPrefix] = [], account: Account? = nil
     ) {
         self.tokenFile = tokenFile
         self.name = name
@@ -27,5 +42,6 @@ package struct SidecarConfiguration: Sendable {
         self.port = port
         self.requiredPeers = requiredPeers
         self.ownAddresses = ownAddresses
+        self.account = account
     }
 }

@@ -1,6 +1,8 @@
 import Addressing
 import Glibc
+import Linux
 import Logging
+import Membership
 import Sidecar
 
 /// `warrend sidecar`: joins the mesh and carries this pod's packets. Each option can come from the environment, as
@@ -13,6 +15,14 @@ enum SidecarCommand {
             option(
                 "token-file", "FILE", fallback: "/run/warren/token",
                 help: "A file with the join token. Needed once; a restart with the same state folder does without it."),
+            option(
+                "service-account-token", "FILE",
+                help: """
+                    In place of a join token: a token of the pod's service account, projected for the hub's audience and \
+                    renewed by the kubelet. The agent's name is then POD.NAMESPACE. Needs --hub or --hub-file.
+                    """),
+            option("hub", "TEXT", help: "With it: how the hub is found, as `warren-hub advertise --public` prints it."),
+            option("hub-file", "FILE", help: "A file with that text."),
             option("name", "NAME", help: "This agent's name; by default what the token's pattern gives."),
             option(
                 "state-dir", "FOLDER", fallback: "/run/warren/state",
@@ -50,12 +60,43 @@ enum SidecarCommand {
             }
             return prefix
         }
+        let account = try account(arguments)
         let sidecar = SidecarConfiguration(
             tokenFile: arguments.value("token-file"), name: arguments.value("name"),
             stateFolder: arguments.value("state-dir"), interface: arguments.value("interface"),
             controlSocket: arguments.value("control"), port: port, requiredPeers: arguments.list("require"),
-            ownAddresses: addresses)
+            ownAddresses: addresses, account: account)
         return (sidecar, level)
+    }
+
+    private static func account(
+        _ arguments: Arguments
+    ) throws(Arguments.Failure) -> SidecarConfiguration.Account? {
+        let (file, hubFile) = (arguments.value("service-account-token"), arguments.value("hub-file"))
+        var text = arguments.value("hub")
+        guard !file.isEmpty else {
+            guard text.isEmpty, hubFile.isEmpty else {
+                throw arguments.failure(
+                    "--hub and --hub-file go with --service-account-token; a join token names its hub")
+            }
+            return nil
+        }
+        guard text.isEmpty != hubFile.isEmpty else {
+            throw arguments.failure("--service-account-token: either --hub or --hub-file is needed")
+        }
+        guard arguments.value("name").isEmpty else {
+            throw arguments.failure("--name: an agent that joins by its service account is called POD.NAMESPACE")
+        }
+        if !hubFile.isEmpty {
+            do {
+                text = String(
+                    decoding: try FileDescriptor(open: hubFile, O_RDONLY | O_NONBLOCK).readToEnd(limit: 4096),
+                    as: UTF8.self)
+            } catch { throw arguments.failure("--hub-file: \(error)") }
+        }
+        do { return SidecarConfiguration.Account(tokenFile: file, hub: try HubReference(text)) } catch {
+            throw arguments.failure("--hub: \(error); take what `warren-hub advertise --public` prints")
+        }
     }
 
     /// The exit status, once it has ended.

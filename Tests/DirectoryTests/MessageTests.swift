@@ -50,6 +50,14 @@ import Timing
         .leased(
             request: 10, NodeBlock(number: 65535, ipv6: IPPrefix("fd12:0:0:ffff::/64")!, ipv4: nil),
             expires: WallTime(seconds: 1)),
+        .accountJoin(
+            request: 11,
+            .init(
+                token: [UInt8](repeating: 0x61, count: 1200), identityKey: key,
+                addresses: [IPAddress("fd12::1")!, IPAddress("10.9.0.1")!], signature: signature)),
+        .accountLease(
+            request: 12, .init(token: Array("a.b.c".utf8), identityKey: key, addresses: [], signature: signature)),
+        .later(request: 11, seconds: 5, text: "come again"),
     ]
 
     private func encode(_ messages: [Message]) -> ByteBuffer {
@@ -95,7 +103,7 @@ import Timing
 
     @Test func `unknown types and versions are dropped and counted`() throws {
         var buffer = ByteBuffer()
-        for (type, version) in [(0xFF, 1), (0xD7, 1), (0xD2, 2), (0xD2, 0), (0x17, 1)] as [(UInt8, UInt8)] {
+        for (type, version) in [(0xFF, 1), (0xDF, 1), (0xD2, 2), (0xD2, 0), (0x17, 1)] as [(UInt8, UInt8)] {
             buffer.writeInteger(UInt16(10))
             buffer.writeBytes([type, version] + [UInt8](repeating: 0, count: 8))
         }
@@ -122,6 +130,21 @@ import Timing
         body.writeInteger(UInt16(1201))
         body.writeBytes([UInt8](repeating: 0, count: 1201))
         #expect(Message(type: 0xD0, body: body) == nil)
+    }
+
+    @Test func `a node's request with addresses, or a token above its limit, is no message`() {
+        func body(_ token: Int, _ addresses: [IPAddress]) -> ByteBuffer {
+            var buffer = ByteBuffer()
+            let proof = Message.AccountProof(
+                token: [UInt8](repeating: 0x61, count: token), identityKey: Self.key, addresses: addresses,
+                signature: Self.signature)
+            Message.accountJoin(request: 1, proof).writeBody(to: &buffer)
+            return buffer
+        }
+        #expect(Message(type: 0xD8, body: body(10, [])) != nil)
+        #expect(Message(type: 0xD8, body: body(10, [IPAddress("fd12::1")!])) == nil)
+        #expect(Message(type: 0xD7, body: body(ServiceAccountToken.sizeLimit, [])) != nil)
+        #expect(Message(type: 0xD7, body: body(ServiceAccountToken.sizeLimit + 1, [])) == nil)
     }
 
     @Test func `no bytes crash the decoder`() {
