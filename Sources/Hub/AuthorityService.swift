@@ -7,23 +7,28 @@ package import Timing
 
 /// The authority's role: the only part of a hub that has the signing key. Safe from any task.
 package final class AuthorityService: Sendable {
-    private let authority: Authority
+    let authority: Authority
     private let info: MeshInfo
-    private let pin: Bytes32
+    let pin: Bytes32
+    /// Nil where pods and nodes don't come in by their service accounts.
+    let accounts: AccountOptions?
     private let tokens: TokenBook
-    private let leases: LeaseBook
-    private let nodes: NodeBook
+    let leases: LeaseBook
+    let nodes: NodeBook
+    let records: RecordBook
     private let gate = SerialGate()
-    private let logger: Logger
-    private let now: @Sendable () -> WallTime
+    let logger: Logger
+    let now: @Sendable () -> WallTime
 
     package init(
-        authority: Authority, info: MeshInfo, pin: Bytes32, store: any Store, logger: Logger,
-        now: @escaping @Sendable () -> WallTime
+        authority: Authority, info: MeshInfo, pin: Bytes32, store: any Store, accounts: AccountOptions? = nil,
+        logger: Logger, now: @escaping @Sendable () -> WallTime
     ) {
         self.authority = authority
         self.info = info
         self.pin = pin
+        self.accounts = accounts
+        records = RecordBook(store: store)
         tokens = TokenBook(store: store)
         leases = LeaseBook(store: store)
         nodes = NodeBook(store: store)
@@ -31,7 +36,8 @@ package final class AuthorityService: Sendable {
         self.now = now
     }
 
-    /// Answers a join, renew, leave or a node's lease; nil for what is none of the authority's.
+    /// Answers a join, renew, leave or a node's lease, with or without a service account; nil for what is none of the
+    /// authority's.
     package func answer(_ message: Message, nonce: Bytes32) async -> Message? {
         switch message {
         case .join(let request, let join):
@@ -50,6 +56,16 @@ package final class AuthorityService: Sendable {
         case .lease(let request, let lease):
             await answer(request, "lease") { () async throws -> Message in
                 let (block, expires) = try await self.lease(lease, nonce: nonce)
+                return .leased(request: request, block, expires: expires)
+            }
+        // These take the gate themselves, for the decision only: the cluster is asked before.
+        case .accountJoin(let request, let proof):
+            await result(request, "join by service account") { () async throws -> Message in
+                .joined(request: request, credential: try await self.join(proof, nonce: nonce).text, self.info)
+            }
+        case .accountLease(let request, let proof):
+            await result(request, "lease by service account") { () async throws -> Message in
+                let (block, expires) = try await self.lease(proof, nonce: nonce)
                 return .leased(request: request, block, expires: expires)
             }
         default: nil
@@ -73,16 +89,35 @@ package final class AuthorityService: Sendable {
     // One decision at a time: what was free when it was checked is free when it is written.
     private func answer(_ request: UInt32, _ what: String, _ body: () async throws -> Message) async -> Message {
         await gate.enter()
-        let result: Message
-        do { result = try await body() } catch let refusal as Refusal {
+        let message = await result(request, what, body)
+        await gate.leave()
+        return message
+    }
+
+    private func result(_ request: UInt32, _ what: String, _ body: () async throws -> Message) async -> Message {
+        do { return try await body() } catch let refusal as Refusal {
             logger.info("\(what) refused: \(refusal)")
-            result = .error(request: request, code: ErrorCode(refusal), text: refusal.description)
+            return .error(request: request, code: ErrorCode(refusal), text: refusal.description)
+        } catch let later as TryLater {
+            logger.info("\(what) put off: \(later.reason)")
+            return .later(request: request, seconds: later.seconds, text: later.reason)
         } catch {
             logger.error("\(what) failed: \(error)")
-            result = .error(request: request, code: .internal, text: "the hub failed: try again, and see its log")
+            return .error(request: request, code: .internal, text: "the hub failed: try again, and see its log")
         }
-        await gate.leave()
-        return result
+    }
+
+    /// Runs `body` with no other decision beside it.
+    func decide<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
+        await gate.enter()
+        do {
+            let value = try await body()
+            await gate.leave()
+            return value
+        } catch {
+            await gate.leave()
+            throw error
+        }
     }
 
     private func join(_ join: Message.Join, nonce: Bytes32) async throws -> Credential {
@@ -155,7 +190,8 @@ package final class AuthorityService: Sendable {
     private func renew(_ key: Ed25519.PublicKey, _ signature: [UInt8], _ nonce: Bytes32) async throws -> Credential {
         let lease = try await member(.renew, key, signature, nonce)
         let credential = try await issue(
-            name: lease.name, addresses: lease.addresses, key: key, tokenHash: lease.tokenHash, now: now())
+            name: lease.name, addresses: lease.addresses, key: key, tokenHash: lease.tokenHash, pod: lease.pod,
+            expires: try Self.end(of: lease, now: now()), now: now())
         logger.info("renewed: \(credential.name) as \(credential.id)")
         return credential
     }
@@ -174,16 +210,30 @@ package final class AuthorityService: Sendable {
             purpose, identityKey: key, signature: signature, nonce: nonce, pin: pin, current: current, now: now())
     }
 
+    /// The end of a credential that is renewed by the identity key alone; nil for the usual one.
+    ///
+    /// A pod's keeps the end that it had. Its key shows that it is the same process, not that the pod still runs, or that its
+    /// service account may still join: for more time it brings a token, which the cluster voids with the pod. So a sidecar
+    /// that starts again finds its way back while the API server is away, and a stolen key is of use for a day at most.
+    private static func end(of lease: Lease, now: WallTime) throws(Refusal) -> WallTime? {
+        guard lease.pod != nil else { return nil }
+        guard now.seconds < lease.expires.seconds else { throw .notMember }
+        return lease.expires
+    }
+
     /// The lease is written before the credential goes out, so that what is signed is held.
-    private func issue(
-        name: String, addresses: [IPAddress], key: Ed25519.PublicKey, tokenHash: Bytes32, now: WallTime
+    func issue(
+        name: String, addresses: [IPAddress], key: Ed25519.PublicKey, tokenHash: Bytes32, pod: LeasedPod? = nil,
+        expires: WallTime? = nil, now: WallTime
     ) async throws -> Credential {
         var random = SecureRandom()
         let credential = try authority.issue(
-            name: name, addresses: addresses, identityKey: key, now: now, using: &random)
+            name: name, addresses: addresses, pod: pod?.identity, identityKey: key, now: now, expires: expires,
+            using: &random)
         try await leases.put(
             Lease(
-                identityKey: key, name: name, addresses: addresses, expires: credential.expires, tokenHash: tokenHash))
+                identityKey: key, name: name, addresses: addresses, expires: credential.expires, tokenHash: tokenHash,
+                pod: pod))
         return credential
     }
 }

@@ -81,7 +81,8 @@ package struct ConnectionLoop: Sendable {
         switch message {
         case .ping(let value): session.outbox.push(.pong(value))
         case .pong: break
-        case .join(let request, _), .renew(let request, _, _), .leave(let request, _, _), .lease(let request, _):
+        case .join(let request, _), .renew(let request, _, _), .leave(let request, _, _), .lease(let request, _),
+            .accountJoin(let request, _), .accountLease(let request, _):
             if let answer = await authority?.answer(message, nonce: session.nonce) {
                 session.outbox.push(answer)
             } else {

@@ -97,7 +97,7 @@ package struct HubConfiguration: Equatable, Sendable {
     }
 
     init?(json: JSONValue) {
-        guard let mesh = json["mesh"]?.string, AgentName.isValid(mesh), let ranges = json["ranges"]?.strings,
+        guard let mesh = json["mesh"]?.string, AgentName.isValidMesh(mesh), let ranges = json["ranges"]?.strings,
             let address = json["address"]?.string.flatMap({ HubAddress($0) }),
             let authorityKey = json["authority"]?.string.flatMap({ Base64.decode($0) }).flatMap({ Bytes32($0) }),
             let relays = json["relays"]?.strings, let stun = json["stun"]?.strings

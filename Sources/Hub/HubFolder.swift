@@ -8,9 +8,13 @@ package import Sodium
 
 /// A hub's folder, mode 0700: `hub.json`, `hub.sqlite`, `tls.crt`, and one 0600 file for each key (`authority.key`,
 /// `relay.key`: 32 bytes in base64; `tls.key`: PEM). No role reads another's key.
+///
+/// All but the database may be elsewhere, mounted from a Secret: then nothing is written there.
 package struct HubFolder: Sendable {
     package let path: String
-    package let configuration: HubConfiguration
+    private let keys: String
+    private let source: KeyFile.Source
+    package private(set) var configuration: HubConfiguration
     /// BLAKE2b-256 of the SubjectPublicKeyInfo in `tls.crt`.
     package let pin: Bytes32
 
@@ -36,19 +40,48 @@ package struct HubFolder: Sendable {
     }
 
     /// Opens a folder that `create` made.
-    package init(opening path: String) throws(HubError) {
-        guard KeyFile.exists("\(path)/hub.json") else { throw .notAHub(path) }
-        guard let json = JSONValue(parsing: try KeyFile.read("\(path)/hub.json")),
+    ///
+    /// - Parameter keys: a mounted Secret with all but the database, as `HubKeys` makes it.
+    package init(opening path: String, keys mounted: String? = nil) throws(HubError) {
+        let keys = mounted ?? path
+        let source = mounted == nil ? KeyFile.Source.own : .mounted
+        guard KeyFile.exists("\(keys)/hub.json") else { throw .notAHub(keys) }
+        guard let json = JSONValue(parsing: try KeyFile.read("\(keys)/hub.json", from: source)),
             let configuration = HubConfiguration(json: json)
-        else { throw .malformedFile("\(path)/hub.json") }
-        let certificates: [NIOSSLCertificate]
-        do {
-            certificates = try NIOSSLCertificate.fromPEMBytes(try KeyFile.read("\(path)/tls.crt"))
-            guard let first = certificates.first else { throw HubError.malformedFile("\(path)/tls.crt") }
-            pin = try HubLink.pin(of: first)
-        } catch let error as HubError { throw error } catch { throw .malformedFile("\(path)/tls.crt") }
+        else { throw .malformedFile("\(keys)/hub.json") }
+        pin = try Self.pin(try KeyFile.read("\(keys)/tls.crt", from: source), "\(keys)/tls.crt")
         self.path = path
+        self.keys = keys
+        self.source = source
         self.configuration = configuration
+    }
+
+    /// The pin of the first certificate in `pem`.
+    static func pin(_ pem: [UInt8], _ name: String) throws(HubError) -> Bytes32 {
+        do {
+            guard let first = try NIOSSLCertificate.fromPEMBytes(pem).first else { throw HubError.malformedFile(name) }
+            return try HubLink.pin(of: first)
+        } catch let error as HubError { throw error } catch { throw .malformedFile(name) }
+    }
+
+    /// What agents are given to find this hub; no secret.
+    package func reference() throws(HubError) -> HubReference {
+        do {
+            return try HubReference(
+                mesh: configuration.mesh, address: configuration.address, pin: pin,
+                authorityKey: configuration.authorityKey)
+        } catch { throw .malformedFile("\(keys)/hub.json") }
+    }
+
+    /// The same hub, which tells agents something else while this process runs; nil leaves a part as it is.
+    package func telling(
+        relays: [HubConfiguration.AdvertisedRelay]?, stun: [Endpoint]?, directory: HubConfiguration.RemoteDirectory?
+    ) -> HubFolder {
+        var changed = self
+        if let relays { changed.configuration.relays = relays }
+        if let stun { changed.configuration.stun = stun }
+        if let directory { changed.configuration.directory = directory }
+        return changed
     }
 
     /// Makes a hub's folder with fresh keys. `hub.json` comes last: a run that was cut short is finished by the next.
@@ -88,11 +121,11 @@ package struct HubFolder: Sendable {
     package func advertise(
         relays: [HubConfiguration.AdvertisedRelay]?, stun: [Endpoint]?, directory: HubConfiguration.RemoteDirectory?
     ) throws(HubError) -> HubFolder {
-        var changed = configuration
-        if let relays { changed.relays = relays }
-        if let stun { changed.stun = stun }
-        if let directory { changed.directory = directory }
+        let changed = telling(relays: relays, stun: stun, directory: directory).configuration
         if changed == configuration { return self }
+        guard source == .own else {
+            throw .option("\(keys) is mounted and can't be changed: tell `warren-hub serve` the same options")
+        }
         try KeyFile.replace("\(path)/hub.json", changed.json.text + [0x0a])
         return try HubFolder(opening: path)
     }
@@ -106,45 +139,48 @@ package struct HubFolder: Sendable {
 
     /// The authority's signing key; only the authority's role asks for it.
     package func loadAuthorityKey() throws(HubError) -> Ed25519.PrivateKey {
-        let key = try Self.readKey("\(path)/authority.key")
-        guard key.publicKey == configuration.authorityKey else { throw .malformedFile("\(path)/authority.key") }
+        let key = try Self.readKey("\(keys)/authority.key", source)
+        guard key.publicKey == configuration.authorityKey else { throw .malformedFile("\(keys)/authority.key") }
         return key
     }
 
     /// The relay's key, whose id agents know the relay by.
-    package func loadRelayKey() throws(HubError) -> Ed25519.PrivateKey { try Self.readKey("\(path)/relay.key") }
+    package func loadRelayKey() throws(HubError) -> Ed25519.PrivateKey { try Self.readKey("\(keys)/relay.key", source) }
 
     /// The relay's id; nil when there is no relay key here.
     package func relayID() throws(HubError) -> AgentID { AgentID(identityKey: try loadRelayKey().publicKey) }
 
     func loadTLS() throws(HubError) -> (certificate: [UInt8], key: [UInt8]) {
-        (try KeyFile.read("\(path)/tls.crt"), try KeyFile.read("\(path)/tls.key"))
+        (try KeyFile.read("\(keys)/tls.crt", from: source), try KeyFile.read("\(keys)/tls.key", from: source))
     }
 
     private static func makeKey(_ path: String) throws(HubError) -> Ed25519.PublicKey {
         if !KeyFile.exists(path) {
-            let key: Ed25519.PrivateKey
-            do { key = try Ed25519.PrivateKey() } catch { throw .tls("\(error)") }
-            var seed = key.exportSeed()
-            defer { unsafe seed.withUnsafeMutableBytes { unsafe wipe($0) } }
-            var text = Array((Base64.encode(seed) + "\n").utf8)
+            var text = try HubKeys.freshKey()
             defer { unsafe text.withUnsafeMutableBytes { unsafe wipe($0) } }
             try KeyFile.create(path, text)
         }
         return try readKey(path).publicKey
     }
 
-    private static func readKey(_ path: String) throws(HubError) -> Ed25519.PrivateKey {
-        var text = try KeyFile.read(path, limit: 4096)
+    private static func readKey(
+        _ path: String, _ source: KeyFile.Source = .own
+    ) throws(HubError) -> Ed25519.PrivateKey {
+        var text = try KeyFile.read(path, from: source, limit: 4096)
         defer { unsafe text.withUnsafeMutableBytes { unsafe wipe($0) } }
+        return try key(text, path)
+    }
+
+    /// A key file's content.
+    static func key(_ text: [UInt8], _ path: String) throws(HubError) -> Ed25519.PrivateKey {
         guard let line = String(validating: text, as: UTF8.self), var seed = Base64.decode(line.filter { $0 != "\n" })
         else { throw .malformedFile(path) }
         defer { unsafe seed.withUnsafeMutableBytes { unsafe wipe($0) } }
         do { return try Ed25519.PrivateKey(seed: seed) } catch { throw .malformedFile(path) }
     }
 
-    private static func check(_ options: Options) throws(HubError) {
-        guard AgentName.isValid(options.mesh) else {
+    static func check(_ options: Options) throws(HubError) {
+        guard AgentName.isValidMesh(options.mesh) else {
             throw .option("--mesh \(options.mesh): \(MembershipError.invalidName(options.mesh))")
         }
         guard options.ranges.allSatisfy({ $0.masked == $0 }) else {

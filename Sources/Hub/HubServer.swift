@@ -34,6 +34,8 @@ package final class HubServer: Sendable {
         package var relayDrain = Interval.seconds(2)
         /// TLS handshakes at a time, and new connections a second.
         package var handshakes = (atOnce: 128, perSecond: UInt64(2000))
+        /// Where pods and nodes may join by their service accounts.
+        package var accounts: AccountOptions?
         package var now: @Sendable () -> WallTime = { .now() }
 
         package init(
@@ -75,7 +77,8 @@ package final class HubServer: Sendable {
                 AuthorityService(
                     authority: Authority(
                         mesh: configuration.mesh, ranges: configuration.ranges, key: try folder.loadAuthorityKey()),
-                    info: try folder.meshInfo(), pin: folder.pin, store: store, logger: logger, now: options.now)
+                    info: try folder.meshInfo(), pin: folder.pin, store: store, accounts: options.accounts,
+                    logger: logger, now: options.now)
             } else { nil }
         do {
             directory =

@@ -3,16 +3,27 @@ import Linux
 
 /// Files that only the hub may read: keys and the configuration beside them.
 enum KeyFile {
-    /// The bytes of a regular file that only its owner may read.
+    /// Whose word it is who may read a file.
+    enum Source: Sendable {
+        /// Our own file: only its owner may read it, and it is no link.
+        case own
+        /// A volume that the kubelet mounts: its files are links into a folder that it exchanges as a whole, root's, and
+        /// readable for the pod's group.
+        case mounted
+
+        var forbidden: UInt32 { self == .own ? 0o077 : 0o027 }
+    }
+
+    /// The bytes of a regular file that only its owner may read; in a mounted volume, also its group.
     ///
-    /// - Throws: `.missingFile`, `.exposedFile` when group or others have any right to it, `.system`.
-    static func read(_ path: String, limit: Int = 65536) throws(HubError) -> [UInt8] {
+    /// - Throws: `.missingFile`, `.exposedFile` when others have any right to it, `.system`.
+    static func read(_ path: String, from source: Source = .own, limit: Int = 65536) throws(HubError) -> [UInt8] {
         do {
-            let file = try FileDescriptor(open: path, O_RDONLY | O_NOFOLLOW)
+            let file = try FileDescriptor(open: path, O_RDONLY | (source == .own ? O_NOFOLLOW : 0))
             var status = stat()
             guard unsafe fstat(file.raw, &status) == 0 else { throw SystemError("fstat \(path)", .current) }
             guard status.st_mode & S_IFMT == S_IFREG else { throw HubError.malformedFile(path) }
-            guard status.st_mode & 0o077 == 0 else {
+            guard status.st_mode & source.forbidden == 0 else {
                 throw HubError.exposedFile(path, mode: status.st_mode & 0o7777)
             }
             return try file.readToEnd(limit: limit)

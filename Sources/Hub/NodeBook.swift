@@ -38,6 +38,10 @@ package struct NodeBook: Sendable {
         return lease
     }
 
+    func remove(_ lease: NodeLease) async throws(StoreError) {
+        try await store.delete(Self.prefix + lease.id.description, ifRevision: nil)
+    }
+
     /// Removes leases that have ended.
     func sweep(now: WallTime) async throws(StoreError) {
         for lease in try await list() where !lease.isLive(at: now) {

@@ -12,12 +12,18 @@ struct Advertise: AsyncParsableCommand {
 
     @OptionGroup var folder: FolderOption
     @OptionGroup var places: Places
+    @Flag(
+        name: .customLong("public"),
+        help: "Print only what agents need to find this hub, for those that join by a service account; it is no secret."
+    )
+    var isPublic = false
 
     mutating func run() async throws {
         try Libsodium.initialize()
         let (relays, stun) = (try places.relays(), try places.stunServers())
         let hub = try folder.open().advertise(
             relays: relays.isEmpty ? nil : relays, stun: stun.isEmpty ? nil : stun, directory: try places.directory())
+        if isPublic { return print(try hub.reference().text) }
         print("mesh \(hub.configuration.mesh) in \(hub.path)")
         try printFacts(hub)
     }

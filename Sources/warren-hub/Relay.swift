@@ -14,7 +14,8 @@ struct Relay: AsyncParsableCommand {
             "The first start makes the folder, with keys of its own. The line that it prints is for `warren-hub "
             + "advertise` at the mesh's authority, which tells agents of it.")
 
-    @OptionGroup var folder: FolderOption
+    @Option(help: ArgumentHelp("The hub's folder.", valueName: "dir"))
+    var dir = "/var/lib/warren-hub"
     @Option(help: "The mesh's name.")
     var mesh: String
     @Option(help: ArgumentHelp("The mesh's authority, in base64, as its hub prints it.", valueName: "key"))
@@ -41,10 +42,10 @@ struct Relay: AsyncParsableCommand {
         var options = HubFolder.Options(
             mesh: mesh, ranges: [], address: address, relays: [.init(id: nil, endpoint: endpoint)])
         options.foreignAuthority = key
-        let (made, isNew) = try HubFolder.create(folder.dir, options)
+        let (made, isNew) = try HubFolder.create(dir, options)
         guard isNew || made.configuration.mesh == mesh && made.configuration.authorityKey == key else {
             throw HubError.option(
-                "--dir \(folder.dir): it belongs to mesh \(made.configuration.mesh) and authority "
+                "--dir \(dir): it belongs to mesh \(made.configuration.mesh) and authority "
                     + "\(made.configuration.authorityKey.base64); choose another folder")
         }
         let advertised = HubConfiguration.AdvertisedRelay(

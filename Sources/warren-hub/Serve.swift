@@ -23,6 +23,8 @@ struct Serve: AsyncParsableCommand {
             "Serve STUN for NAT behaviour discovery (RFC 5780): twice, with two addresses and two ports.",
             valueName: "ip:port[=public]"))
     var stunListen: [String] = []
+    @OptionGroup(title: "What agents are told, in place of what the hub's folder says") var places: Places
+    @OptionGroup(title: "Kubernetes") var accounts: AccountArguments
     @Flag(help: "Log more.")
     var verbose = false
 
@@ -42,7 +44,12 @@ struct Serve: AsyncParsableCommand {
                 }
                 return place
             })
-        try await HubProgram.serve(folder.open(), options, verbose: verbose, until: shutdown)
+        options.accounts = try accounts.options(HubProgram.logger(verbose: verbose))
+        let (relays, servers) = (try places.relays(), try places.stunServers())
+        let hub = try folder.open().telling(
+            relays: relays.isEmpty ? nil : relays, stun: servers.isEmpty ? nil : servers,
+            directory: try places.directory())
+        try await HubProgram.serve(hub, options, verbose: verbose, until: shutdown)
     }
 }
 
@@ -85,12 +92,17 @@ struct RelayOptions: ParsableArguments {
 
 /// The foreground process of `serve` and `relay`.
 enum HubProgram {
+    static func logger(verbose: Bool) -> Logger {
+        var logger = Logger(label: "warren-hub") { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = verbose ? .debug : .info
+        return logger
+    }
+
     static func serve(
         _ folder: HubFolder, _ options: HubServer.Options, verbose: Bool, until shutdown: ShutdownSignal
     ) async throws {
         try Libsodium.initialize()
-        var logger = Logger(label: "warren-hub") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = verbose ? .debug : .info
+        let logger = logger(verbose: verbose)
         let server = try await HubServer(folder, options, logger: logger)
         try await withThrowingTaskGroup(of: Int32?.self) { group in
             group.addTask {

@@ -29,7 +29,7 @@ struct Token: AsyncParsableCommand {
         mutating func run() async throws {
             guard let pattern = NamePattern(name) else {
                 throw HubError.option(
-                    "--name \(name): use lower-case letters, digits, '-', '.', '*' and '?', at most 63")
+                    "--name \(name): use lower-case letters, digits, '-', '.', '*' and '?', at most 127")
             }
             guard uses > 0 else { throw HubError.option("--uses 0: at least 1 is needed") }
             guard let seconds = Self.seconds(expires) else {
@@ -52,9 +52,7 @@ struct Token: AsyncParsableCommand {
             let secret = try await TokenBook(store: hub.openStore()).create(
                 kind: node ? .node : .agent, pattern: pattern, ranges: ranges, uses: uses,
                 expires: WallTime(seconds: WallTime.now().seconds + seconds))
-            let token = try JoinToken(
-                mesh: hub.configuration.mesh, address: hub.configuration.address, pin: hub.pin,
-                authorityKey: hub.configuration.authorityKey, secret: secret)
+            let token = JoinToken(try hub.reference(), secret: secret)
             print(token.exportText())
         }
 

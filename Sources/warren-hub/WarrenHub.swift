@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Hub
+import Kubernetes
 import Logging
 
 /// The hub of a mesh: `warren-hub init`, `token create`, `serve`, `relay`.
@@ -32,6 +33,8 @@ struct WarrenHub: AsyncParsableCommand {
             fail("\(error)")
         } catch let error as StoreError {
             fail("store: \(error)")
+        } catch let error as KubernetesError {
+            fail("\(error)")
         } catch {
             exit(withError: error)
         }
@@ -48,6 +51,11 @@ struct WarrenHub: AsyncParsableCommand {
 struct FolderOption: ParsableArguments {
     @Option(help: ArgumentHelp("The hub's folder.", valueName: "dir"))
     var dir = "/var/lib/warren-hub"
+    @Option(
+        help: ArgumentHelp(
+            "Where its keys and hub.json are mounted, if they are not in its folder: nothing is written there.",
+            valueName: "dir"))
+    var keys: String?
 
-    func open() throws -> HubFolder { try HubFolder(opening: dir) }
+    func open() throws -> HubFolder { try HubFolder(opening: dir, keys: keys) }
 }
