@@ -16,7 +16,15 @@ struct AgentOptions: Equatable {
     static let logLevels = ["trace", "debug", "info", "notice", "warning", "error", "critical"]
 
     init(_ pod: Pod, _ origin: PodOrigin, _ settings: InjectionSettings) throws(Refusal) {
-        name = try Self.name(pod.annotation(Names.name) ?? "{pod}", pod, origin)
+        if case .projected = settings.token {
+            if let text = pod.annotation(Names.name) {
+                throw Self.invalid(
+                    Names.name, text, "left out: where pods join by service account, agents are called POD.NAMESPACE")
+            }
+            name = try Self.name("{pod}.{namespace}", pod, origin)
+        } else {
+            name = try Self.name(pod.annotation(Names.name) ?? "{pod}", pod, origin)
+        }
         if let text = pod.annotation(Names.require) {
             required = text.split(separator: ",").map { String($0.filter { $0 != " " }) }
             guard !required.isEmpty, required.count <= 32, required.allSatisfy(AgentName.isValid) else {
@@ -52,7 +60,7 @@ struct AgentOptions: Equatable {
         let example = fill(pattern, pod: podName, namespace: origin.namespace ?? "x")
         guard AgentName.isValid(example) else {
             let expected =
-                "a DNS name of at most \(AgentName.lengthLimit) characters; {pod} and {namespace} may be in it"
+                "a DNS name of at most \(AgentName.lengthLimit) characters, \(AgentName.labelLimit) between dots; {pod} and {namespace} may be in it"
             guard pod.annotation(Names.name) != nil else {
                 throw Refusal(
                     "the pod's name \(podName.prefix(80)) can't be its agent's, which is \(expected)",

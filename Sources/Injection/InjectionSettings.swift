@@ -6,8 +6,11 @@ package struct InjectionSettings: Equatable, Sendable {
     package enum TokenSource: Equatable, Sendable {
         /// A join token in a Secret of the pod's namespace, under `key`.
         case secret(name: String, key: String)
-        /// The pod's service account, by a token for `audience` alone that lasts `seconds` and is renewed by the kubelet.
-        case projected(audience: String, seconds: Int)
+        /// The pod's service account, by a token for `audience` alone that lasts `seconds` and is renewed by the kubelet; `hub`
+        /// is the public text by which the sidecar finds the hub.
+        case projected(audience: String, seconds: Int, hub: String)
+
+        var isSecret: Bool { if case .secret = self { true } else { false } }
     }
 
     /// How the sidecar comes by the TUN device (see the plugin's documentation).
@@ -30,8 +33,6 @@ package struct InjectionSettings: Equatable, Sendable {
     package var image: String
     package var pullPolicy: String?
     package var token: TokenSource
-    /// A ConfigMap with the hub's public address and pin, mounted beside the token.
-    package var hubConfigMap: String?
     package var device: DeviceSource
     package var style: Style
     package var cpuRequest: String
@@ -42,14 +43,13 @@ package struct InjectionSettings: Equatable, Sendable {
 
     package init(
         image: String, pullPolicy: String? = nil, token: TokenSource = .secret(name: "warren-token", key: "token"),
-        hubConfigMap: String? = nil, device: DeviceSource = .hostPath, style: Style = .native,
+        device: DeviceSource = .hostPath, style: Style = .native,
         cpuRequest: String = "50m", memoryRequest: String = "32Mi", memoryLimit: String = "128Mi",
         startupSeconds: Int = 60
     ) {
         self.image = image
         self.pullPolicy = pullPolicy
         self.token = token
-        self.hubConfigMap = hubConfigMap
         self.device = device
         self.style = style
         self.cpuRequest = cpuRequest

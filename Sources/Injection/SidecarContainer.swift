@@ -12,8 +12,8 @@ package enum SidecarContainer {
         if let policy = settings.pullPolicy { members.append(("imagePullPolicy", .string(policy))) }
         if settings.style == .native { members.append(("restartPolicy", "Always")) }
         members += [
-            ("command", .array(command(options).map(JSONValue.string))),
-            ("env", .array(variables(options.name))),
+            ("command", .array(command(options, settings).map(JSONValue.string))),
+            ("env", .array(variables(settings.token.isSecret ? options.name : ""))),
             (
                 // The application starts when the mesh can be reached, and the peers that it requires.
                 "startupProbe",
@@ -38,11 +38,14 @@ package enum SidecarContainer {
         return .object(members.map { JSONValue.Member($0.0, $0.1) })
     }
 
-    private static func command(_ options: AgentOptions) -> [String] {
-        var words = [
-            "warrend", "sidecar", "--token-file=\(tokenFolder)/token", "--name=\(options.name)",
-            "--state-dir=/run/warren/state", "--control=\(controlSocket)", "--interface=warren0",
-        ]
+    private static func command(_ options: AgentOptions, _ settings: InjectionSettings) -> [String] {
+        var words = ["warrend", "sidecar"]
+        switch settings.token {
+        case .secret: words += ["--token-file=\(tokenFolder)/token", "--name=\(options.name)"]
+        // The hub names it after pod and namespace.
+        case .projected(_, _, let hub): words += ["--service-account-token=\(tokenFolder)/token", "--hub=\(hub)"]
+        }
+        words += ["--state-dir=/run/warren/state", "--control=\(controlSocket)", "--interface=warren0"]
         if let port = options.port { words.append("--port=\(port)") }
         if let level = options.logLevel { words.append("--log-level=\(level)") }
         return words + options.required.map { "--require=\($0)" }
@@ -133,13 +136,12 @@ package enum SidecarContainer {
                 "items": [["key": .string(key), "path": "token"]],
             ]
             sources.append(["secret": secret])
-        case .projected(let audience, let seconds):
+        case .projected(let audience, let seconds, _):
             let token: JSONValue = [
                 "audience": .string(audience), "expirationSeconds": JSONValue(integer: seconds), "path": "token",
             ]
             sources.append(["serviceAccountToken": token])
         }
-        if let name = settings.hubConfigMap { sources.append(["configMap": ["name": .string(name)]]) }
         return sources
     }
 }

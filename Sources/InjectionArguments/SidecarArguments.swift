@@ -1,5 +1,8 @@
 package import ArgumentParser
+import Glibc
 package import Injection
+import Linux
+import Membership
 
 /// What `warren-injector` and `warren inject` can be told about the sidecar: with the same words they give the same pod.
 package struct SidecarArguments: ParsableArguments {
@@ -12,13 +15,13 @@ package struct SidecarArguments: ParsableArguments {
     package var tokenSecret = "warren-token"
     @Option(help: ArgumentHelp("The token's key in the Secret.", valueName: "key"))
     package var tokenKey = "token"
-    @Flag(help: "Join by a token of the pod's service account, in place of a join token.")
-    package var projectedToken = false
+    @Option(
+        help: ArgumentHelp(
+            "Join by a token of the pod's service account, in place of a join token: at the hub whose public text is in this file (warren-hub advertise --public).",
+            valueName: "file"))
+    package var hubFile: String?
     @Option(help: ArgumentHelp("Who the service account's token is for.", valueName: "name"))
     package var tokenAudience = "warren"
-    @Option(
-        help: ArgumentHelp("A ConfigMap with the hub's address and pin, mounted beside the token.", valueName: "name"))
-    package var hubConfigMap: String?
     @Option(
         help: ArgumentHelp(
             "How the sidecar comes by the TUN device: hostPath, node (the node agent hands it over) or a device plugin's resource.",
@@ -48,10 +51,11 @@ package struct SidecarArguments: ParsableArguments {
         if let pullPolicy, !["Always", "IfNotPresent", "Never"].contains(pullPolicy) {
             throw ValidationError("--pull-policy \(pullPolicy): Always, IfNotPresent or Never is needed")
         }
-        for (option, name) in [("--token-secret", tokenSecret), ("--hub-config-map", hubConfigMap ?? "x")]
-        where !InjectionSettings.isObjectName(name) {
-            throw ValidationError("\(option) \(name): not a name")
+        guard InjectionSettings.isObjectName(tokenSecret) else {
+            throw ValidationError("--token-secret \(tokenSecret): not a name")
         }
+        guard !tokenAudience.isEmpty, tokenAudience.utf8.count <= 253, !tokenAudience.contains(where: \.isWhitespace)
+        else { throw ValidationError("--token-audience \(tokenAudience): not a name") }
         for (option, quantity) in [
             ("--cpu-request", cpuRequest), ("--memory-request", memoryRequest), ("--memory-limit", memoryLimit),
         ] where !InjectionSettings.isQuantity(quantity) {
@@ -72,10 +76,21 @@ package struct SidecarArguments: ParsableArguments {
         }
         return InjectionSettings(
             image: image, pullPolicy: pullPolicy,
-            token: projectedToken
-                ? .projected(audience: tokenAudience, seconds: 3600) : .secret(name: tokenSecret, key: tokenKey),
-            hubConfigMap: hubConfigMap, device: source, style: try style(), cpuRequest: cpuRequest,
+            token: try tokenSource(), device: source, style: try style(), cpuRequest: cpuRequest,
             memoryRequest: memoryRequest, memoryLimit: memoryLimit, startupSeconds: startupTimeout)
+    }
+
+    private func tokenSource() throws -> InjectionSettings.TokenSource {
+        guard let hubFile else { return .secret(name: tokenSecret, key: tokenKey) }
+        return .projected(audience: tokenAudience, seconds: 3600, hub: try Self.hubText(in: hubFile))
+    }
+
+    /// The hub's public text, as it is written.
+    package static func hubText(in file: String) throws -> String {
+        do {
+            let bytes = try FileDescriptor(open: file, O_RDONLY | O_NONBLOCK).readToEnd(limit: 4096)
+            return try HubReference(String(decoding: bytes, as: UTF8.self)).text
+        } catch { throw ValidationError("--hub-file \(file): \(error)") }
     }
 
     /// Native sidecars are there, without a feature gate, since Kubernetes 1.29.

@@ -35,7 +35,7 @@ package final class InjectorServer: Sendable {
     package var port: Int { channels.withLock { $0[0].localAddress?.port ?? 0 } }
     package var healthPort: Int { channels.withLock { $0[1].localAddress?.port ?? 0 } }
 
-    private let admission: Admission
+    private let admission: Mutex<Admission>
     private let options: Options
     private let logger: Logger
     private let now: @Sendable () -> WallTime
@@ -48,12 +48,15 @@ package final class InjectorServer: Sendable {
         _ admission: Admission, identity: ServingIdentity, options: Options, logger: Logger,
         now: @escaping @Sendable () -> WallTime = { .now() }
     ) {
-        self.admission = admission
+        self.admission = Mutex(admission)
         self.identity = identity
         self.options = options
         self.logger = logger
         self.now = now
     }
+
+    /// Reviews that come from now on are answered by another one.
+    package func replace(_ admission: Admission) { self.admission.withLock { $0 = admission } }
 
     /// Binds both ports; requests are answered from then on.
     package func start() async throws(InjectorError) {
@@ -136,7 +139,7 @@ package final class InjectorServer: Sendable {
             return .text(.unsupportedMediaType, "only application/json")
         }
         let result = Result { () throws(AdmissionError) in
-            try admission.answer(body, isAskedFor: path == Self.namespacePath)
+            try admission.withLock { $0 }.answer(body, isAskedFor: path == Self.namespacePath)
         }
         let seconds = MonotonicTime.now().since(start).seconds
         switch result {

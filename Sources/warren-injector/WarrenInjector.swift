@@ -70,12 +70,14 @@ struct WarrenInjector: AsyncParsableCommand {
         logger.logLevel = level
         let identity = ServingIdentity()
         let keeping = try keeping(identity, logger)
+        let (settings, hubFile) = (try sidecar.settings(), sidecar.hubFile)
         let server = InjectorServer(
-            Admission(SidecarInjection(try sidecar.settings())), identity: identity, options: try options(),
+            Admission(SidecarInjection(settings)), identity: identity, options: try options(),
             logger: logger)
         try await server.start()
         await withDiscardingTaskGroup { certificates in
             certificates.addTask { await keeping() }
+            if let hubFile { certificates.addTask { [logger] in await Self.follow(hubFile, settings, server, logger) } }
             await withDiscardingTaskGroup { serving in
                 serving.addTask { await server.run() }
                 await termination.wait()
@@ -83,6 +85,30 @@ struct WarrenInjector: AsyncParsableCommand {
                 serving.cancelAll()
             }
             certificates.cancelAll()
+        }
+    }
+
+    /// Takes over what the hub's file says when that changes, as the kubelet exchanges a ConfigMap's files; what can't be
+    /// used is said once, and what was there before stays.
+    private static func follow(
+        _ file: String, _ settings: InjectionSettings, _ server: InjectorServer, _ logger: Logger
+    ) async {
+        guard case .projected(let audience, let seconds, var current) = settings.token else { return }
+        var isWrong = false
+        while (try? await Task.sleep(nanoseconds: 5_000_000_000)) != nil {
+            do {
+                let text = try SidecarArguments.hubText(in: file)
+                isWrong = false
+                guard text != current else { continue }
+                var changed = settings
+                changed.token = .projected(audience: audience, seconds: seconds, hub: text)
+                server.replace(Admission(SidecarInjection(changed)))
+                current = text
+                logger.notice("\(file) has changed: pods that are made from now on find the hub by it")
+            } catch {
+                if !isWrong { logger.warning("\(error); pods are told what was there before") }
+                isWrong = true
+            }
         }
     }
 

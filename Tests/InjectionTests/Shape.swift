@@ -41,7 +41,9 @@ struct Shape: Sendable, CustomTestStringConvertible {
     var settings: InjectionSettings {
         var settings = InjectionSettings(image: "warren:test")
         if expected["style"]?.text == "plain" { settings.style = .plain }
-        if expected["token"]?.text == "projected" { settings.token = .projected(audience: "warren", seconds: 3600) }
+        if expected["token"]?.text == "projected" {
+            settings.token = .projected(audience: "warren", seconds: 3600, hub: "warrenhub1.x")
+        }
         switch expected["device"]?.text {
         case "node": settings.device = .node
         case "resource": settings.device = .resource("warren.dev/tun")

@@ -61,6 +61,12 @@ import Testing
         if case .projected = shape.settings.token {
             #expect(
                 source["serviceAccountToken"] == ["audience": "warren", "expirationSeconds": 3600, "path": "token"])
+            #expect(token["projected"]?["sources"]?.elements?.count == 1)
+            #expect(command.contains("--service-account-token=/etc/warren/token"))
+            #expect(command.contains("--hub=warrenhub1.x"))
+            #expect(!command.contains { $0.hasPrefix("--token-file") || $0.hasPrefix("--name") })
+            let mount = sidecar["volumeMounts"]?.elements?.first { $0["name"] == "warren-token" }
+            #expect(mount?["readOnly"] == true && mount?["mountPath"] == "/etc/warren")
         } else {
             #expect(source["secret"]?["name"] == (shape.expected["secret"] ?? "warren-token"))
         }

@@ -75,8 +75,8 @@ import Testing
 
     @Test(arguments: [
         (["--plain-sidecar"], "postStart"), (["--kubernetes-version", "v1.28.4"], "postStart"),
-        (["--projected-token"], "serviceAccountToken"), (["--device", "warren.dev/tun"], "warren.dev/tun: \"1\""),
-        (["--token-secret", "mine"], "name: mine"), (["--hub-config-map", "hub"], "configMap"),
+        (["--device", "warren.dev/tun"], "warren.dev/tun: \"1\""),
+        (["--token-secret", "mine"], "name: mine"),
         (["--pull-policy", "Never"], "imagePullPolicy: Never"), (["--memory-limit", "64Mi"], "memory: 64Mi"),
     ])
     func `options say what the sidecar is like`(_ options: [String], _ expected: String) throws {
