@@ -95,6 +95,8 @@ let core: [Target] = [
     module("PortMapping", ["Addressing", "Timing"]),
     module("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
     module("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
+    module("DNS", ["Addressing", "Timing"]),
+    module("NameService", ["DNS", "Transport", "Linux", "CLinux", "Addressing", "Timing"]),
     module("Netlink", ["CMnl", "CLinux", "Linux", "Addressing"]),
     module(
         "Gather",
@@ -140,6 +142,8 @@ let core: [Target] = [
     tests("PortMapping", ["Addressing", "Timing"]),
     tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
+    tests("DNS", ["Addressing", "Timing"]),
+    tests("NameService", ["DNS", "Transport", "Linux", "Addressing", "Timing"]),
     tests("Gather", ["PortMapping", "STUN", "Transport", "Linux", "Addressing", "Timing"]),
     tests("Netlink", ["Linux", "Addressing"]),
     tests("NodePorts", ["CNftnl", "Netlink", "Linux", "CLinux", "Addressing"]),
@@ -183,7 +187,7 @@ let full: [Target] = [
         "Sidecar",
         [
             "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Netcheck", "Gather", "PortMapping",
-            "Tunnel", "WireGuard", "Tun", "Handover", "Transport", "Netlink", "RelayStream",
+            "Tunnel", "WireGuard", "Tun", "Handover", "Transport", "Netlink", "RelayStream", "DNS", "NameService",
             "Control", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, logging,
         ]),
     module(
@@ -197,7 +201,7 @@ let full: [Target] = [
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     module("Manifest", ["JSON", "CYAML"], settings: house),
     module("Injection", ["JSON", "Membership", "Addressing"], settings: house),
-    module("InjectionArguments", ["Injection", "Membership", "Linux", arguments], settings: house),
+    module("InjectionArguments", ["Injection", "Membership", "Linux", "Addressing", arguments], settings: house),
     module(
         "Kubernetes", ["JSON", "Addressing", "Linux", "Timing", nioCore, nioPosix, nioHTTP1, nioSSL], settings: house),
     module(
@@ -211,7 +215,8 @@ let full: [Target] = [
         "warren-injector",
         ["Injector", "Injection", "InjectionArguments", "Kubernetes", "Linux", "Timing", arguments, logging]),
     program(
-        "warrend", ["Sidecar", "Membership", "Tunnel", "Linux", "CLinux", "Addressing", logging], linking: compact),
+        "warrend", ["Sidecar", "Membership", "Tunnel", "DNS", "Linux", "CLinux", "Addressing", logging],
+        linking: compact),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],
         path: "Benchmarks/warren-crowd"),
