@@ -26,9 +26,10 @@ extension Attachment {
         }
         try delegate(settings)?.check()
         let owner = try namespace.hostUid(of: settings.owner)
-        let interface = PodInterface(
+        var interface = PodInterface(
             settings: settings, owner: owner, addresses: recorded, routes: settings.routes,
             underlay: underlay(in: result))
+        if namespace.isOwn { interface.resolver = [] }
         try namespace.run { () throws(CNIError) in try interface.check() }
     }
 

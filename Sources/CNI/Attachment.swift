@@ -42,6 +42,7 @@ package struct Attachment: Sendable {
                 var interface = PodInterface(
                     settings: settings, owner: owner, addresses: record.addresses,
                     routes: Self.routes(settings, leased), underlay: underlay(in: previous))
+                if namespace.isOwn { interface.resolver = [] }
                 interface.nodePort = try assignNodePort(record, settings, previous: previous)
                 let mtu = try namespace.run { () throws(CNIError) in try interface.create() }
                 try tellAgent(of: record, settings)

@@ -23,6 +23,8 @@ package struct NetConf: Sendable {
     package let agentRequired: Bool?
     /// When the lease of this node's addresses ends, in seconds since 1970; nil where they are the node's for good.
     package let leaseEnds: Int64?
+    /// Whether the pod gets a resolver's addresses; it does where nothing is said.
+    package let resolver: Bool?
     package let prevResult: JSONValue?
     package let runtimeConfig: JSONValue?
     package let args: JSONValue?
@@ -50,6 +52,7 @@ package struct NetConf: Sendable {
         dataDir = try members.string("dataDir")
         optIn = try members.string("optIn")
         agent = try members.string("agent")
+        resolver = try members.boolean("resolver")
         agentRequired = try members.boolean("agentRequired")
         leaseEnds = try members.integer("leaseEnds")
         routes = try members.list("routes") { $0["dst"]?.text }

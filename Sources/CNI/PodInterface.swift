@@ -15,6 +15,8 @@ package struct PodInterface: Sendable {
     package let underlay: String?
     /// What the pod is told of its port of the node; nil when it has none.
     package var nodePort: NodePortHint?
+    /// What `lo` gets for the pod's resolver; nothing where the namespace is the host's.
+    package var resolver: [IPAddress]
 
     package init(
         settings: Settings, owner: UInt32, addresses: [IPPrefix], routes: [IPPrefix], underlay: String?
@@ -24,6 +26,7 @@ package struct PodInterface: Sendable {
         self.addresses = addresses
         self.routes = routes
         self.underlay = underlay
+        resolver = settings.resolver
     }
 
     private var name: String { settings.interface }
@@ -56,6 +59,7 @@ package struct PodInterface: Sendable {
             if let nodePort { try socket.set(alias: nodePort.description, on: link) }
             try socket.setUp(link)
             for route in routes { try socket.addRoute(to: route, on: link) }
+            try PodResolver(resolver)?.create(&socket)
         } catch {
             throw .kernel(error.description)
         }
@@ -95,6 +99,9 @@ package struct PodInterface: Sendable {
             }
             try expect(isThere, "route \(destination) is missing")
         }
+        if let fault = PodResolver(resolver)?.fault(surroundings) {
+            throw .checkFailed("check \(name): \(fault)")
+        }
     }
 
     /// Removes the interface called `name` if it is a TUN and `isOurs` says so of its addresses.
@@ -109,10 +116,13 @@ package struct PodInterface: Sendable {
             throw .kernel(error.description)
         }
         guard let link, link.tun != nil else { return }
-        guard try isOurs(present.filter { $0.linkIndex == link.index }.map(\.prefix.address)) else { return }
+        let addresses = present.filter { $0.linkIndex == link.index }.map(\.prefix.address)
+        guard try isOurs(addresses) else { return }
         do { try socket.delete(link) } catch {
             if error.errno != .noDevice { throw .kernel(error.description) }
         }
+        // What is left of it goes with the namespace.
+        try? PodResolver.remove(besides: addresses, &socket)
     }
 
     /// The configured MTU, else the underlay's less our overhead. The underlay is the primary plugin's interface,

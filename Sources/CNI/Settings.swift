@@ -13,6 +13,8 @@ package struct Settings: Sendable {
     /// What goes into the mesh, networks without host bits: nobody else may have addresses in them.
     package let ranges: [IPPrefix]
     package let agent: NodeAgent?
+    /// What the pod's resolver gets on `lo`; empty where it gets none.
+    package let resolver: [IPAddress]
 
     /// Who gives out addresses.
     package enum Addressing: Sendable {
@@ -65,6 +67,9 @@ package struct Settings: Sendable {
         routes = try conf.routes.map { (texts) throws(CNIError) in try Self.networks(texts, "routes") } ?? defaultRoutes
         ranges = (defaultRoutes + routes).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
         agent = try NodeAgent(conf)
+        let mesh = try conf.mesh.map { (text) throws(CNIError) in try AddressPlan.mesh(text) }
+        let ipv6 = mesh.flatMap { ResolverAddress.ipv6(inMesh: $0) }.map { [IPAddress.v6($0)] } ?? []
+        resolver = conf.resolver ?? true ? [.v4(ResolverAddress.ipv4)] + ipv6 : []
         for range in try Self.networks(conf.refuseOverlap ?? [], "refuseOverlap") {
             try refuseOverlap(with: range, of: "refuseOverlap")
         }

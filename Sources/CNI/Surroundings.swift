@@ -24,7 +24,8 @@ struct Surroundings: Sendable {
     /// Refuses ranges that the pod's addresses or routes lead elsewhere.
     func refuseOverlaps(_ settings: Settings) throws(CNIError) {
         func name(_ index: Int32?) -> String { links.first { $0.index == index }?.name ?? "another interface" }
-        for address in addresses {
+        // Those of the resolver are of the mesh, and ours.
+        for address in addresses where !ResolverAddress.isOne(address.prefix.address) {
             try settings.refuseOverlap(with: address.prefix, of: "the pod's \(name(address.linkIndex))")
         }
         for route in routes where route.isUnicast {

@@ -50,4 +50,14 @@ extension Address {
         if prefix.address.isIPv6 { try message.put(IFA_FLAGS, UInt32(IFA_F_NODAD)) }
         return message
     }
+
+    package func removing() throws(NetlinkError) -> Message {
+        var header = ifaddrmsg()
+        header.ifa_family = UInt8(prefix.address.isIPv6 ? AF_INET6 : AF_INET)
+        header.ifa_prefixlen = UInt8(prefix.length)
+        header.ifa_index = UInt32(bitPattern: linkIndex)
+        var message = Message(RTM_DELADDR, flags: NLM_F_ACK, header: header)
+        try message.put(IFA_LOCAL, bytes: prefix.address.bytes)
+        return message
+    }
 }

@@ -67,6 +67,11 @@ extension RouteSocket {
         _ = try request(address.adding(), "set address \(prefix) on \(link.name)")
     }
 
+    package mutating func remove(_ prefix: IPPrefix, from link: Link) throws(NetlinkError) {
+        let address = Address(prefix: prefix, linkIndex: link.index)
+        _ = try request(address.removing(), "remove address \(prefix) of \(link.name)")
+    }
+
     package mutating func routes() throws(NetlinkError) -> [Route] {
         try request(Route.list(), "list routes").compactMap { Route($0) }
     }

@@ -32,6 +32,9 @@ import Testing
         ("-6 address flush dev warren0", "address fd00:9:0:7:a8de:4ddf:bc73:d709/128 is missing"),
         ("route delete 10.9.7.0/24", "route 10.9.7.0/24 is missing"),
         ("-6 route delete fd00:9::/48", "route fd00:9::/48 is missing"),
+        ("address delete 169.254.53.53/32 dev lo", "address 169.254.53.53 of lo is missing"),
+        ("address delete fd00:9::53/128 dev lo", "address fd00:9::53 of lo is missing"),
+        ("link set lo down", "lo is down"),
     ])
     func `what was tampered with is named`(command: String, fault: String) throws {
         let runtime = try Runtime()

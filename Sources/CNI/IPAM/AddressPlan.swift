@@ -51,6 +51,7 @@ package struct AddressPlan: Sendable {
         switch address {
         case .v6(let v6):
             if !block.contains(address) { return "not in this node's block \(block)" }
+            if ResolverAddress.isOne(address) { return "the address of pods' resolvers" }
             return v6.low == 0 ? "the block's anycast address" : nil
         case .v4(let v4):
             guard let range else { return "no ipv4Range is configured" }
