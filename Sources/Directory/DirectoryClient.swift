@@ -116,6 +116,30 @@ extension DirectoryClient {
         }
     }
 
+    /// Records of a group's members, verified, each with the group in its credential; sixteen at most. Empty when the
+    /// directory knows none.
+    ///
+    /// - Throws: also when none of those that it names verifies as a member.
+    package func members(of group: GroupName) async throws(DirectoryError) -> [VerifiedRecord] {
+        guard case .memberList(_, let ids) = try await ask({ .members(request: $0, group) }) else {
+            throw .protocolViolation("no answer to members")
+        }
+        var records: [VerifiedRecord] = []
+        var failure: DirectoryError?
+        for id in Set(ids) {
+            do throws(DirectoryError) {
+                // One that has just left is no fault of the others.
+                guard let record = try await lookup(.id(id)) else { continue }
+                guard record.credential.groups.contains(group) else {
+                    throw .protocolViolation("a record that is not of group \(group)")
+                }
+                records.append(record)
+            } catch { failure = error }
+        }
+        if records.isEmpty, let failure { throw failure }
+        return records
+    }
+
     /// Publishes, and again after each reconnection until another announcement is published.
     ///
     /// Kept even when this throws `.disconnected` or `.timeout`, so that one call is enough.

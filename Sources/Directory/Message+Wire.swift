@@ -38,6 +38,8 @@ import Timing
 //   D7 account join   R, token T16, identity key 32, addresses (count 1, each length 1 and bytes), signature 64
 //   D8 account lease  as D7, without addresses (count 0)
 //   D9 later          R, seconds 2, text T16
+//   E0 members        R, group T8
+//   E1 member list    R, ids (count 1, at most 16, each 16)
 extension Message {
     package static let version: UInt8 = 1
     /// A credential or announcement is refused above this.
@@ -71,6 +73,8 @@ extension Message {
         case .accountJoin: 0xD7
         case .accountLease: 0xD8
         case .later: 0xD9
+        case .members: 0xE0
+        case .memberList: 0xE1
         }
     }
 
@@ -118,6 +122,12 @@ extension Message {
                 buffer.writeInteger(UInt8(3))
                 buffer.writeAgentID(id)
             }
+        case .members(let request, let group):
+            buffer.writeInteger(request)
+            buffer.writeText8(group.description)
+        case .memberList(let request, let ids):
+            buffer.writeInteger(request)
+            buffer.writeList(ids) { $0.writeAgentID($1) }
         case .found(let request, let record):
             buffer.writeInteger(request)
             buffer.writeText16(record.credential)
@@ -220,6 +230,9 @@ extension Message {
         case 0xCB: return lookupKey(&body).map { .lookup(request: request, $0) }
         case 0xCC: return record(&body).map { .found(request: request, $0) }
         case 0xCD: return .notFound(request: request)
+        case 0xE0: return body.readText8().flatMap { GroupName($0) }.map { .members(request: request, $0) }
+        case 0xE1:
+            return body.readList(limit: memberLimit) { $0.readAgentID() }.map { .memberList(request: request, $0) }
         case 0xD5:
             guard let secret = body.readBytes(length: 32), let key = body.readBytes32(), let name = body.readText8(),
                 let signature = body.readBytes(length: 64)

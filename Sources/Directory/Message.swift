@@ -6,7 +6,7 @@ package import Timing
 /// A message between an agent and a hub, over TLS.
 ///
 /// `request` pairs a question with its answer; the client counts it up from 1. Types 0xC1…0xC5 and 0xD5…0xD9 are the
-/// authority's, 0xC6…0xD1 the directory's, the others belong to any connection.
+/// authority's, 0xC6…0xD1, 0xE0 and 0xE1 the directory's, the others belong to any connection.
 package enum Message: Equatable, Sendable {
     /// The server's first message: the nonce that this connection's signatures are over.
     case hello(nonce: Bytes32, time: WallTime, roles: Roles)
@@ -35,6 +35,9 @@ package enum Message: Equatable, Sendable {
     case lookup(request: UInt32, LookupKey)
     case found(request: UInt32, Record)
     case notFound(request: UInt32)
+    /// Who is in a group: at most `memberLimit` of them, whose records are to be looked up and say so themselves.
+    case members(request: UInt32, GroupName)
+    case memberList(request: UInt32, [AgentID])
     /// A newer record of an agent that this connection looked up before.
     case update(Record)
     /// No further updates about this agent.
@@ -50,6 +53,7 @@ package enum Message: Equatable, Sendable {
     case error(request: UInt32, code: ErrorCode, text: String)
 
     package static let signalLimit = 1200
+    package static let memberLimit = 16
 
     package struct Join: Equatable, Sendable {
         /// The token's secret; a field of a frame, so that it is not in locked memory for that long.

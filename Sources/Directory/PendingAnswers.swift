@@ -45,7 +45,8 @@ extension Message {
     var answered: UInt32? {
         switch self {
         case .joined(let request, _, _), .left(let request), .authenticated(let request), .published(let request, _),
-            .stale(let request, _), .found(let request, _), .notFound(let request), .error(let request, _, _):
+            .stale(let request, _), .found(let request, _), .memberList(let request, _), .notFound(let request),
+            .error(let request, _, _):
             request == 0 ? nil : request
         default: nil
         }

@@ -75,8 +75,8 @@ extension AuthorityService {
         let credential: Credential
         do {
             credential = try await issue(
-                name: name, addresses: admission.addresses, key: request.identityKey, tokenHash: .zero,
-                pod: reviewed.pod, now: now)
+                name: name, addresses: admission.addresses, groups: reviewed.groups.compactMap { GroupName($0) },
+                key: request.identityKey, tokenHash: .zero, pod: reviewed.pod, now: now)
         } catch MembershipError.oversized { throw Refusal.unusablePodName(Self.title(reviewed.pod.identity)) }
         logger.info(
             "joined: \(name) \(credential.addresses) as \(credential.id), by service account on \(reviewed.pod.node)")

@@ -137,8 +137,8 @@ package final class AuthorityService: Sendable {
         }
         do {
             let credential = try await issue(
-                name: admission.name, addresses: admission.addresses, key: request.identityKey,
-                tokenHash: request.tokenHash, now: now)
+                name: admission.name, addresses: admission.addresses, groups: admission.groups,
+                key: request.identityKey, tokenHash: request.tokenHash, now: now)
             logger.info("joined: \(credential.name) \(credential.addresses) as \(credential.id)")
             return credential
         } catch {
@@ -190,8 +190,8 @@ package final class AuthorityService: Sendable {
     private func renew(_ key: Ed25519.PublicKey, _ signature: [UInt8], _ nonce: Bytes32) async throws -> Credential {
         let lease = try await member(.renew, key, signature, nonce)
         let credential = try await issue(
-            name: lease.name, addresses: lease.addresses, key: key, tokenHash: lease.tokenHash, pod: lease.pod,
-            expires: try Self.end(of: lease, now: now()), now: now())
+            name: lease.name, addresses: lease.addresses, groups: lease.groups, key: key, tokenHash: lease.tokenHash,
+            pod: lease.pod, expires: try Self.end(of: lease, now: now()), now: now())
         logger.info("renewed: \(credential.name) as \(credential.id)")
         return credential
     }
@@ -223,17 +223,17 @@ package final class AuthorityService: Sendable {
 
     /// The lease is written before the credential goes out, so that what is signed is held.
     func issue(
-        name: String, addresses: [IPAddress], key: Ed25519.PublicKey, tokenHash: Bytes32, pod: LeasedPod? = nil,
-        expires: WallTime? = nil, now: WallTime
+        name: String, addresses: [IPAddress], groups: [GroupName], key: Ed25519.PublicKey, tokenHash: Bytes32,
+        pod: LeasedPod? = nil, expires: WallTime? = nil, now: WallTime
     ) async throws -> Credential {
         var random = SecureRandom()
         let credential = try authority.issue(
-            name: name, addresses: addresses, pod: pod?.identity, identityKey: key, now: now, expires: expires,
-            using: &random)
+            name: name, addresses: addresses, groups: groups, pod: pod?.identity, identityKey: key, now: now,
+            expires: expires, using: &random)
         try await leases.put(
             Lease(
-                identityKey: key, name: name, addresses: addresses, expires: credential.expires, tokenHash: tokenHash,
-                pod: pod))
+                identityKey: key, name: name, addresses: addresses, groups: groups, expires: credential.expires,
+                tokenHash: tokenHash, pod: pod))
         return credential
     }
 }

@@ -92,6 +92,10 @@ package actor DirectoryService {
         case .lookup(let request, let key):
             guard member(session, request) != nil else { return true }
             try await lookup(request, key, &session)
+        case .members(let request, let group):
+            guard member(session, request) != nil else { return true }
+            let ids = try await records.members(of: group, limit: Message.memberLimit, now: now())
+            session.outbox.push(.memberList(request: request, ids))
         case .forget(let id):
             session.watched.remove(id)
             unwatch(id, session.connection)

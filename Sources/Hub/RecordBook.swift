@@ -21,6 +21,7 @@ package struct RecordBook: Sendable {
         let expires: Int64
         let name: String
         let addresses: [IPAddress]
+        let groups: [GroupName]
 
         func isLive(at now: WallTime) -> Bool { now.seconds < expires }
     }
@@ -77,6 +78,8 @@ package struct RecordBook: Sendable {
                 if stored.issued <= known.issued { return .stored(conflicts: []) }
             }
         }
+        // Before the record: an entry without one says nothing, and a record without its entries would miss them for ever.
+        try await index(stored, before: known?.stored)
         do {
             try await store.put(
                 stored.json.text, at: Self.recordPrefix + stored.id.description, ifRevision: known?.revision ?? 0)
@@ -94,6 +97,7 @@ package struct RecordBook: Sendable {
     package func remove(_ id: AgentID) async throws(StoreError) {
         guard let stored = try await entry(id)?.stored else { return }
         try await store.delete(Self.recordPrefix + id.description, ifRevision: nil)
+        for group in stored.groups { try await store.delete(Self.key(group) + id.description, ifRevision: nil) }
         for key in [Self.key(stored.name)] + stored.addresses.map({ Self.key($0) }) {
             guard let entry = try await store.get(key), entry.value == Array(id.description.utf8) else { continue }
             try await store.delete(key, ifRevision: nil)
@@ -110,7 +114,34 @@ package struct RecordBook: Sendable {
         }
     }
 
+    /// Live members of `group`, others each time where there are more than `limit`.
+    func members(of group: GroupName, limit: Int, now: WallTime) async throws(StoreError) -> [AgentID] {
+        let prefix = Self.key(group)
+        var members: [AgentID] = []
+        for entry in try await store.list(prefix).entries.shuffled() where members.count < limit {
+            guard let id = AgentID(String(entry.key.dropFirst(prefix.count))), let stored = try await get(id),
+                stored.isLive(at: now), stored.groups.contains(group)
+            else { continue }
+            members.append(id)
+        }
+        return members
+    }
+
     // MARK: Private parts
+
+    private func index(_ stored: Stored, before: Stored?) async throws(StoreError) {
+        for group in before?.groups ?? [] where !stored.groups.contains(group) {
+            try await store.delete(Self.key(group) + stored.id.description, ifRevision: nil)
+        }
+        for group in stored.groups where before?.groups.contains(group) != true {
+            // It is there already after a crash between two writes.
+            do {
+                try await store.put(
+                    Array(stored.id.description.utf8), at: Self.key(group) + stored.id.description, ifRevision: 0)
+            } catch .conflict {
+            }
+        }
+    }
 
     private func entry(_ id: AgentID) async throws(StoreError) -> (stored: Stored?, revision: Int64)? {
         guard let entry = try await store.get(Self.recordPrefix + id.description) else { return nil }
@@ -142,6 +173,7 @@ package struct RecordBook: Sendable {
         return true
     }
 
+    private static func key(_ group: GroupName) -> String { "directory/group/\(group)/" }
     private static func key(_ name: String) -> String { "directory/name/" + name }
     private static func key(_ address: IPAddress) -> String { "directory/address/" + address.description }
 }
@@ -155,6 +187,7 @@ extension RecordBook.Stored {
         expires = min(credential.expires.seconds, announcement.expires.seconds)
         name = credential.name
         addresses = credential.addresses
+        groups = credential.groups
     }
 
     var json: JSONValue {
@@ -163,6 +196,7 @@ extension RecordBook.Stored {
             .init("seq", .number(sequence)), .init("iat", .number(UInt64(clamping: issued))),
             .init("exp", .number(UInt64(clamping: expires))), .init("name", .string(name)),
             .init("ips", .array(addresses.map { .string($0.description) })),
+            .init("groups", .array(groups.map { .string($0.description) })),
         ])
     }
 
@@ -179,5 +213,6 @@ extension RecordBook.Stored {
         self.expires = Int64(clamping: expires)
         self.name = name
         self.addresses = addresses.compactMap { IPAddress($0) }
+        groups = (json["groups"]?.strings ?? []).compactMap { GroupName($0) }
     }
 }

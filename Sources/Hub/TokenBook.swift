@@ -13,14 +13,15 @@ package struct TokenBook: Sendable {
 
     /// Records a fresh token and returns its secret, which is kept nowhere.
     package func create(
-        kind: TokenGrant.Kind = .agent, pattern: NamePattern, ranges: [IPPrefix], uses: UInt64, expires: WallTime
+        kind: TokenGrant.Kind = .agent, pattern: NamePattern, ranges: [IPPrefix], groups: [GroupName] = [],
+        uses: UInt64, expires: WallTime
     ) async throws(HubError) -> SecretKey {
         do {
             var random = SecureRandom()
             let secret = try SecretKey(using: &random)
             let grant = TokenGrant(
-                kind: kind, hash: JoinToken.hash(ofSecret: secret), pattern: pattern, ranges: ranges, usesLeft: uses,
-                expires: expires)
+                kind: kind, hash: JoinToken.hash(ofSecret: secret), pattern: pattern, ranges: ranges, groups: groups,
+                usesLeft: uses, expires: expires)
             try await store.put(grant.json.text, at: Self.key(grant.hash), ifRevision: 0)
             return secret
         } catch let error as StoreError { throw .store(error) } catch { throw .tls("\(error)") }

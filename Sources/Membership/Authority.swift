@@ -25,6 +25,8 @@ package final class Authority: Sendable {
     package struct Admission: Equatable, Sendable {
         package let name: String
         package let addresses: [IPAddress]
+        /// The token's.
+        package var groups: [GroupName] = []
         /// False for an agent that comes again with the token it came with before.
         package let usesToken: Bool
     }
@@ -57,7 +59,7 @@ package final class Authority: Sendable {
         }
         for address in addresses {
             let isAllowed =
-                ranges.contains { $0.contains(address) }
+                ranges.contains { $0.contains(address) && !ResolverAddress.isOne(address) }
                 && (token.ranges.isEmpty || token.ranges.contains { $0.contains(address) })
             guard isAllowed else { throw .addressNotAllowed(address) }
         }
@@ -68,7 +70,7 @@ package final class Authority: Sendable {
                     && $0.isLive(at: now)
             } ?? false
         guard returns || token.usesLeft > 0 else { throw .usedUpToken }
-        return Admission(name: name, addresses: addresses, usesToken: !returns)
+        return Admission(name: name, addresses: addresses, groups: token.groups, usesToken: !returns)
     }
 
     /// Refuses what another identity key holds in a live credential.
@@ -101,13 +103,15 @@ package final class Authority: Sendable {
     ///   - pod: for a pod of a cluster, whose name then is `pod.agentName`.
     ///   - expires: where it is to end earlier than by its usual life.
     package func issue(
-        name: String, addresses: [IPAddress], pod: PodIdentity? = nil, identityKey: Ed25519.PublicKey, now: WallTime,
-        expires: WallTime? = nil, using random: inout some RandomNumberGenerator
+        name: String, addresses: [IPAddress], groups: [GroupName] = [], pod: PodIdentity? = nil,
+        identityKey: Ed25519.PublicKey, now: WallTime, expires: WallTime? = nil,
+        using random: inout some RandomNumberGenerator
     ) throws(MembershipError) -> Credential {
         let serial = AgentID(high: random.next(), low: random.next()).description
         return try Credential(
-            mesh: mesh, name: name, pod: pod, identityKey: identityKey, addresses: addresses, issued: now,
-            expires: expires ?? WallTime(seconds: now.seconds + lifetime), serial: serial, authorityKey: publicKey,
+            mesh: mesh, name: name, pod: pod, identityKey: identityKey, addresses: addresses, groups: groups,
+            issued: now, expires: expires ?? WallTime(seconds: now.seconds + lifetime), serial: serial,
+            authorityKey: publicKey,
             sign: { key.sign($0) })
     }
 }

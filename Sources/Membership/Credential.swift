@@ -8,9 +8,11 @@ package import Timing
 /// ```
 /// header  {"alg":"EdDSA","typ":"JWT","kid":AUTHORITY}                       AUTHORITY: 32 hex digits, as an agent id
 /// claims  {"iss":MESH,"sub":SUBJECT,"name":NAME,
-///          "cnf":{"jwk":{"kty":"OKP","crv":"Ed25519","x":KEY}},"ips":[ADDRESS…],"iat":N,"exp":N,"jti":ID}
+///          "cnf":{"jwk":{"kty":"OKP","crv":"Ed25519","x":KEY}},"ips":[ADDRESS…],"groups":[GROUP…],
+///          "iat":N,"exp":N,"jti":ID}
 /// ```
-/// SUBJECT is `spiffe://MESH/agent/NAME`, or a pod's (see `PodIdentity`), whose NAME is then `POD.NAMESPACE`.
+/// SUBJECT is `spiffe://MESH/agent/NAME`, or a pod's (see `PodIdentity`), whose NAME is then `POD.NAMESPACE`. `groups` is
+/// missing where there are none.
 /// A value of this type has been verified or was just issued. Its text is at most 1,100 bytes.
 package struct Credential: Equatable, Sendable {
     /// How long a credential is valid: 24 hours. It is renewed at half of it.
@@ -27,6 +29,7 @@ package struct Credential: Equatable, Sendable {
     package let pod: PodIdentity?
     package let identityKey: Ed25519.PublicKey
     package let addresses: [IPAddress]
+    package let groups: [GroupName]
     package let issued: WallTime
     package let expires: WallTime
     /// The token's own id (`jti`): 32 hexadecimal digits.
@@ -62,7 +65,7 @@ package struct Credential: Equatable, Sendable {
             let identityKey = jwk?["x"]?.string.flatMap({ Base64.decodeURL($0) }).flatMap({ Bytes32($0) }),
             let addresses = claims["ips"]?.strings?.map({ IPAddress($0) }),
             let issued = claims["iat"]?.numericDate, let expires = claims["exp"]?.numericDate,
-            let serial = claims["jti"]?.string
+            let serial = claims["jti"]?.string, let groups = GroupName.list(claims["groups"])
         else { throw .malformed("credential") }
         guard issuer == mesh else { throw .foreignMesh(issuer) }
         guard AgentName.isValid(name) else { throw .invalidName(name) }
@@ -81,6 +84,7 @@ package struct Credential: Equatable, Sendable {
         self.pod = pod
         self.identityKey = identityKey
         self.addresses = parsed
+        self.groups = groups
         self.issued = WallTime(seconds: issued)
         self.expires = WallTime(seconds: expires)
         self.serial = serial
@@ -89,27 +93,32 @@ package struct Credential: Equatable, Sendable {
     /// Issues a credential; only `Authority` does, and tests that forge one.
     init(
         mesh: String, name: String, pod: PodIdentity? = nil, identityKey: Ed25519.PublicKey, addresses: [IPAddress],
-        issued: WallTime, expires: WallTime, serial: String, authorityKey: Ed25519.PublicKey, sign: ([UInt8]) -> [UInt8]
+        groups: [GroupName] = [], issued: WallTime, expires: WallTime, serial: String,
+        authorityKey: Ed25519.PublicKey, sign: ([UInt8]) -> [UInt8]
     ) throws(MembershipError) {
         let jwk: [JSONValue.Member] = [
             .init("kty", .string("OKP")), .init("crv", .string("Ed25519")),
             .init("x", .string(Base64.encodeURL(identityKey.bytes))),
         ]
         let subject = pod?.subject(mesh: mesh) ?? Self.subject(mesh: mesh, name: name)
-        let claims = JSONValue.object([
+        var members: [JSONValue.Member] = [
             .init("iss", .string(mesh)), .init("sub", .string(subject)),
             .init("name", .string(name)), .init("cnf", .object([.init("jwk", .object(jwk))])),
             .init("ips", .array(addresses.map { .string($0.description) })),
+        ]
+        if !groups.isEmpty { members.append(.init("groups", GroupName.json(groups))) }
+        members += [
             .init("iat", .numericDate(issued.seconds)), .init("exp", .numericDate(expires.seconds)),
             .init("jti", .string(serial)),
-        ])
+        ]
         text = try JWS.sign(
-            type: "JWT", keyID: Self.keyID(of: authorityKey), payload: claims, what: "credential", with: sign)
+            type: "JWT", keyID: Self.keyID(of: authorityKey), payload: .object(members), what: "credential", with: sign)
         self.mesh = mesh
         self.name = name
         self.pod = pod
         self.identityKey = identityKey
         self.addresses = addresses
+        self.groups = groups
         self.issued = WallTime(seconds: issued.seconds)
         self.expires = WallTime(seconds: expires.seconds)
         self.serial = serial

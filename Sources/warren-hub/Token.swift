@@ -19,6 +19,11 @@ struct Token: AsyncParsableCommand {
         @Option(
             help: ArgumentHelp("Addresses it allows (again for more); all of the mesh's if none.", valueName: "cidr"))
         var range: [String] = []
+        @Option(
+            help: ArgumentHelp(
+                "A group that its agents are members of (again for more, at most \(GroupName.limit)), as web.default.",
+                valueName: "group.namespace"))
+        var group: [String] = []
         @Flag(help: "For warren-node, which leases its node's address block with it, and for no agent.")
         var node = false
         @Option(help: "How many agents may join with it.")
@@ -49,8 +54,17 @@ struct Token: AsyncParsableCommand {
                 }
                 return range
             }
+            let groups = try Set(group).sorted().map { text in
+                guard !node, let group = GroupName(text) else {
+                    throw HubError.option("--group \(text): an agent's group is needed, as web.default")
+                }
+                return group
+            }
+            guard groups.count <= GroupName.limit else {
+                throw HubError.option("--group: an agent is in at most \(GroupName.limit) groups")
+            }
             let secret = try await TokenBook(store: hub.openStore()).create(
-                kind: node ? .node : .agent, pattern: pattern, ranges: ranges, uses: uses,
+                kind: node ? .node : .agent, pattern: pattern, ranges: ranges, groups: groups, uses: uses,
                 expires: WallTime(seconds: WallTime.now().seconds + seconds))
             let token = JoinToken(try hub.reference(), secret: secret)
             print(token.exportText())

@@ -58,6 +58,8 @@ import Timing
         .accountLease(
             request: 12, .init(token: Array("a.b.c".utf8), identityKey: key, addresses: [], signature: signature)),
         .later(request: 11, seconds: 5, text: "come again"),
+        .members(request: 11, GroupName("web.shop")!), .memberList(request: 11, []),
+        .memberList(request: 12, [AgentID](repeating: id, count: 16)),
     ]
 
     private func encode(_ messages: [Message]) -> ByteBuffer {
