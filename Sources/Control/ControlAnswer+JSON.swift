@@ -19,13 +19,8 @@ extension StatusReport {
         writer.object { object in
             object.member("addresses") { $0.strings(addresses) }
             object.member("credentialExpiresInSeconds") { $0.literal("\(credentialExpiresInSeconds)") }
-            object.member("drops") { drops in
-                drops.object { object in
-                    for (reason, count) in self.drops.sorted(by: { $0.key < $1.key }) {
-                        object.member(reason) { $0.literal("\(count)") }
-                    }
-                }
-            }
+            if let dns { object.member("dns") { dns.write(to: &$0) } }
+            object.member("drops") { $0.counts(drops) }
             object.member("hub") { $0.string(hub) }
             object.member("hubDetail") { $0.string(hubDetail) }
             object.member("id") { $0.string(id) }
@@ -44,6 +39,18 @@ extension StatusReport {
             object.member("secretSlabs") { $0.literal("\(secretSlabs)") }
             object.member("uptimeSeconds") { $0.number(uptimeSeconds) }
             object.member("waitingFor") { $0.strings(waitingFor) }
+        }
+    }
+}
+
+extension DNSReport {
+    fileprivate func write(to writer: inout JSONWriter) {
+        writer.object { object in
+            object.member("domain") { $0.string(domain) }
+            object.member("queries") { $0.counts(queries) }
+            object.member("resolvers") { $0.strings(resolvers) }
+            object.member("upstreams") { $0.strings(upstreams) }
+            object.member("upstreamsDown") { $0.literal("\(upstreamsDown)") }
         }
     }
 }
@@ -96,6 +103,14 @@ extension IdentityReport {
 struct JSONWriter {
     private(set) var text = ""
     private var needsComma = false
+
+    fileprivate mutating func counts(_ counts: [String: UInt64]) {
+        object { object in
+            for (name, count) in counts.sorted(by: { $0.key < $1.key }) {
+                object.member(name) { $0.literal("\(count)") }
+            }
+        }
+    }
 
     mutating func object(_ members: (inout JSONWriter) -> Void) { enclose("{", "}", members) }
 

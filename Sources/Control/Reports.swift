@@ -33,13 +33,15 @@ package struct StatusReport: Codable, Sendable, Equatable {
     /// Memory for secrets: slabs mapped, and how many of them mlock(2) accepted.
     package var secretSlabs: Int
     package var lockedSecretSlabs: Int
+    /// The mesh's names; nil where this pod has no resolver of ours.
+    package var dns: DNSReport?
 
     package init(
         name: String, mesh: String, id: String, addresses: [String], hub: String, hubDetail: String, ready: Bool,
         waitingFor: [String], publicKey: String, listenPort: UInt16, mapped: [String], nat: String = "",
         portMapped: String = "", relay: String, relayUp: Bool, relays: [RelayReport] = [],
         credentialExpiresInSeconds: Int64, uptimeSeconds: Double, drops: [String: UInt64], secretSlabs: Int,
-        lockedSecretSlabs: Int
+        lockedSecretSlabs: Int, dns: DNSReport? = nil
     ) {
         self.name = name
         self.mesh = mesh
@@ -62,6 +64,29 @@ package struct StatusReport: Codable, Sendable, Equatable {
         self.drops = drops
         self.secretSlabs = secretSlabs
         self.lockedSecretSlabs = lockedSecretSlabs
+        self.dns = dns
+    }
+}
+
+/// The pod's resolver.
+package struct DNSReport: Codable, Sendable, Equatable {
+    package var domain: String
+    /// Where it answers, as `ADDRESS:PORT`.
+    package var resolvers: [String]
+    /// Who answers what is not the mesh's, as `ADDRESS:PORT`.
+    package var upstreams: [String]
+    package var upstreamsDown: Bool
+    /// Queries by outcome; only those that happened.
+    package var queries: [String: UInt64]
+
+    package init(
+        domain: String, resolvers: [String], upstreams: [String], upstreamsDown: Bool, queries: [String: UInt64]
+    ) {
+        self.domain = domain
+        self.resolvers = resolvers
+        self.upstreams = upstreams
+        self.upstreamsDown = upstreamsDown
+        self.queries = queries
     }
 }
 

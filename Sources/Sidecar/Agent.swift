@@ -42,7 +42,8 @@ package struct Agent: Sendable {
             secrets locked in memory: \(slabs.locked == slabs.slabs ? "yes" : "no, RLIMIT_MEMLOCK is too low")
             """)
         let status = AgentStatus(identity: identity, requiredPeers: configuration.requiredPeers)
-        let run = AgentRun(configuration, membership, status, identity, device, proxies, logger)
+        let names = PodNames.open(configuration, mesh: membership.mesh, logger: logger)
+        let run = AgentRun(configuration, membership, status, identity, device, proxies, logger, names)
         let control = ControlServer(
             path: configuration.controlSocket, group: HubLink.group, answer: { await run.answer($0) },
             answered: { request, answer in
@@ -56,6 +57,7 @@ package struct Agent: Sendable {
                 } catch { throw SidecarError.configuration("serve the local API on \(path): \(error)") }
             }
             group.addTask { try await run.carry() }
+            if let names { group.addTask { await names.serve(run) } }
             group.addTask { await run.waitUntilLeft() }
             // The first to end, in whichever way, ends the others.
             defer { group.cancelAll() }

@@ -82,7 +82,8 @@ extension AgentRun {
             relay: home?.address ?? "", relayUp: home?.state == "up", relays: tunnel?.relays ?? [],
             credentialExpiresInSeconds: expires,
             uptimeSeconds: MonotonicTime.now().since(status.started).seconds, drops: tunnel?.drops ?? [:],
-            secretSlabs: slabs.slabs, lockedSecretSlabs: slabs.locked)
+            secretSlabs: slabs.slabs, lockedSecretSlabs: slabs.locked,
+            dns: names?.report)
     }
 
     /// From the pod, with the relays that the authority has named; without a hub only with what the token says.

@@ -21,6 +21,8 @@ final class AgentRun: Sendable {
     let status: AgentStatus
     let identity: Identity
     let logger: Logger
+    /// Nil where the pod has no resolver of ours.
+    let names: PodNames?
     let interfaceAddresses: [IPAddress]
     private let device: Mutex<PodInterface.Device?>
     private let proxies: ProxyRules
@@ -39,13 +41,14 @@ final class AgentRun: Sendable {
     init(
         _ configuration: SidecarConfiguration, _ membership: AgentMembership, _ status: AgentStatus,
         _ identity: Identity,
-        _ device: consuming PodInterface.Device, _ proxies: ProxyRules, _ logger: Logger
+        _ device: consuming PodInterface.Device, _ proxies: ProxyRules, _ logger: Logger, _ names: PodNames?
     ) {
         self.configuration = configuration
         self.membership = membership
         self.status = status
         self.identity = identity
         self.logger = logger
+        self.names = names
         interfaceAddresses = device.addresses
         self.device = Mutex(device)
         self.proxies = proxies
@@ -92,6 +95,7 @@ final class AgentRun: Sendable {
         joined.withLock {
             $0 = Joined(tunnel: tunnel, directory: directory, publicKey: publicKey, mesh: admission.mesh)
         }
+        names?.joined(admission.mesh.ranges)
         let talk = AgentTalk(
             run: self, tunnel: tunnel, directory: directory, mesh: admission.mesh, publicKey: publicKey)
         try await withThrowingTaskGroup(of: Void.self) { group in

@@ -21,10 +21,13 @@ struct AgentTalk: Sendable {
         for await event in events {
             switch event {
             case .connected:
+                run.names?.setConnected(true)
                 become(.accepted, "", announced: true)
             case .disconnected(let error):
+                run.names?.setConnected(false)
                 become(.unreachable, "\(error)", announced: nil)
             case .update(let record):
+                run.names?.updated(record)
                 tunnel.perform { core, peering in
                     peering.updated(record, &core, now: .now(), wall: .now())
                 }

@@ -17,6 +17,10 @@ package struct SidecarConfiguration: Sendable {
     package var requiredPeers: [String]
     /// Addresses, each with the mesh's prefix length, for an interface that this process makes where no plugin did.
     package var ownAddresses: [IPPrefix]
+    /// The mesh's DNS domain; empty for the one that follows from the mesh's name.
+    package var domain: String
+    /// Name servers for what is not the mesh's; empty for those in /etc/resolv.conf.
+    package var upstreams: [Endpoint]
 
     /// How a pod of a cluster joins.
     package struct Account: Sendable {
@@ -32,7 +36,8 @@ package struct SidecarConfiguration: Sendable {
 
     package init(
         tokenFile: String, name: String, stateFolder: String, interface: String, controlSocket: String, port: UInt16,
-        requiredPeers: [String], ownAddresses: [IPPrefix] = [], account: Account? = nil
+        requiredPeers: [String], ownAddresses: [IPPrefix] = [], account: Account? = nil, domain: String = "",
+        upstreams: [Endpoint] = []
     ) {
         self.tokenFile = tokenFile
         self.name = name
@@ -43,5 +48,7 @@ package struct SidecarConfiguration: Sendable {
         self.requiredPeers = requiredPeers
         self.ownAddresses = ownAddresses
         self.account = account
+        self.domain = domain
+        self.upstreams = upstreams
     }
 }

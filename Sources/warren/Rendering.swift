@@ -27,6 +27,7 @@ enum Rendering {
             ),
             ("credential", "expires in \(status.credentialExpiresInSeconds / 60) min"),
         ]
+        lines.append(("DNS", status.dns.map(resolver) ?? "no resolver in this pod"))
         if !status.drops.isEmpty {
             lines.append(
                 (
@@ -36,6 +37,13 @@ enum Rendering {
         }
         let width = lines.map(\.0.count).max() ?? 0
         return lines.map { padded($0.0, width) + "  " + $0.1 }.joined(separator: "\n")
+    }
+
+    /// As `demo.warren.internal at 169.254.53.53:53, all else from 10.96.0.10:53`.
+    private static func resolver(_ dns: DNSReport) -> String {
+        let upstreams = dns.upstreams.isEmpty ? "nobody" : dns.upstreams.joined(separator: ", ")
+        return "\(dns.domain) at \(dns.resolvers.joined(separator: ", ")), all else from \(upstreams)"
+            + (dns.upstreamsDown && !dns.upstreams.isEmpty ? ", which does not answer" : "")
     }
 
     /// As `192.0.2.1:443 up, home, by tls, 12.5 ms`.

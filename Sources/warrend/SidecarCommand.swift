@@ -1,4 +1,5 @@
 import Addressing
+import DNS
 import Glibc
 import Linux
 import Logging
@@ -38,6 +39,14 @@ enum SidecarCommand {
                 "control", "PATH", fallback: "/run/warren/control.sock", help: "The socket of the local API."),
             option("port", "PORT", fallback: "0", help: "The UDP port to use; 0 for any."),
             option(
+                "dns-domain", "DOMAIN", help: "The mesh's domain; by default the mesh's name and .warren.internal."),
+            option(
+                "dns-upstream", "ADDRESS[:PORT]",
+                help: """
+                    A name server for all other names, in order of preference. May be repeated, at most 3; by default \
+                    those in /etc/resolv.conf.
+                    """),
+            option(
                 "require", "PEER",
                 help: "A peer whose handshake must be verified before this agent is ready. May be repeated."),
             option(
@@ -61,11 +70,24 @@ enum SidecarCommand {
             return prefix
         }
         let account = try account(arguments)
+        let upstreams = try arguments.list("dns-upstream").map { (text) throws(Arguments.Failure) in
+            guard let endpoint = ServerList.endpoint(text) else {
+                throw arguments.failure("--dns-upstream \(text): not an address, with a port or without")
+            }
+            return endpoint
+        }
+        guard upstreams.count <= ServerList.limit else {
+            throw arguments.failure("--dns-upstream: at most \(ServerList.limit)")
+        }
+        let domain = arguments.value("dns-domain")
+        guard domain.isEmpty || DomainName(domain).map({ $0 != .root }) ?? false else {
+            throw arguments.failure("--dns-domain \(domain): not a domain")
+        }
         let sidecar = SidecarConfiguration(
             tokenFile: arguments.value("token-file"), name: arguments.value("name"),
             stateFolder: arguments.value("state-dir"), interface: arguments.value("interface"),
             controlSocket: arguments.value("control"), port: port, requiredPeers: arguments.list("require"),
-            ownAddresses: addresses, account: account)
+            ownAddresses: addresses, account: account, domain: domain, upstreams: upstreams)
         return (sidecar, level)
     }
 

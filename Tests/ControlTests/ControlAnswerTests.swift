@@ -16,7 +16,10 @@ import Testing
                 id: "0b", address: "", role: "other", state: "down", transport: "", rttMs: nil, upAfterMs: nil),
         ],
         credentialExpiresInSeconds: -5, uptimeSeconds: 12.25,
-        drops: ["replayed": 3, "invalid \"mac1\"": .max, "a": 0], secretSlabs: 1, lockedSecretSlabs: 0)
+        drops: ["replayed": 3, "invalid \"mac1\"": .max, "a": 0], secretSlabs: 1, lockedSecretSlabs: 0,
+        dns: DNSReport(
+            domain: "demo.warren.internal", resolvers: ["169.254.53.53:53"], upstreams: ["10.96.0.10:53"],
+            upstreamsDown: true, queries: ["mesh": 7, "forwarded": 2]))
     private static let peers = [
         PeerReport(
             name: "agent-b", id: "01", addresses: ["fd77::2"], publicKey: "k", path: "direct", transport: "udp",
