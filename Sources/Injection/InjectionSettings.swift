@@ -23,6 +23,20 @@ package struct InjectionSettings: Equatable, Sendable {
         case node
     }
 
+    /// How pods find names: those of the mesh by the sidecar, all others by the cluster's servers.
+    package struct DNS: Equatable, Sendable {
+        /// The cluster's name servers, as `ADDRESS` or `ADDRESS:PORT`.
+        package var servers: [String]
+        package var clusterDomain: String
+        package var meshDomain: String
+
+        package init(servers: [String], clusterDomain: String = "cluster.local", meshDomain: String) {
+            self.servers = servers
+            self.clusterDomain = clusterDomain
+            self.meshDomain = meshDomain
+        }
+    }
+
     package enum Style: String, Sendable {
         /// First in initContainers with restartPolicy Always (Kubernetes 1.29 and newer).
         case native
@@ -40,12 +54,14 @@ package struct InjectionSettings: Equatable, Sendable {
     package var memoryLimit: String
     /// How long the mesh may take before the sidecar is started anew.
     package var startupSeconds: Int
+    /// Nil leaves pods the DNS that they have.
+    package var dns: DNS?
 
     package init(
         image: String, pullPolicy: String? = nil, token: TokenSource = .secret(name: "warren-token", key: "token"),
         device: DeviceSource = .hostPath, style: Style = .native,
         cpuRequest: String = "50m", memoryRequest: String = "32Mi", memoryLimit: String = "128Mi",
-        startupSeconds: Int = 60
+        startupSeconds: Int = 60, dns: DNS? = nil
     ) {
         self.image = image
         self.pullPolicy = pullPolicy
@@ -56,6 +72,7 @@ package struct InjectionSettings: Equatable, Sendable {
         self.memoryRequest = memoryRequest
         self.memoryLimit = memoryLimit
         self.startupSeconds = startupSeconds
+        self.dns = dns
     }
 }
 

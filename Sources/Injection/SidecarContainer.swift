@@ -48,6 +48,9 @@ package enum SidecarContainer {
         words += ["--state-dir=/run/warren/state", "--control=\(controlSocket)", "--interface=warren0"]
         if let port = options.port { words.append("--port=\(port)") }
         if let level = options.logLevel { words.append("--log-level=\(level)") }
+        if let dns = settings.dns {
+            words += ["--dns-domain=\(dns.meshDomain)"] + dns.servers.map { "--dns-upstream=\($0)" }
+        }
         return words + options.required.map { "--require=\($0)" }
     }
 

@@ -13,7 +13,7 @@ package struct SidecarInjection: Sendable {
             let pod = try Pod(pod)
             if let reason = try Self.reasonNot(pod, origin) { return Verdict(outcome: .untouched(reason)) }
             try PodRules.check(pod)
-            let warnings = PodRules.warnings(pod, settings.style)
+            var warnings = PodRules.warnings(pod, settings.style)
             if try Self.isInjected(pod) {
                 return Verdict(outcome: .untouched("it has the sidecar"), warnings: warnings)
             }
@@ -22,7 +22,8 @@ package struct SidecarInjection: Sendable {
                     "a Job's pod would never end beside a plain sidecar", instead: "run it on Kubernetes 1.29 or newer")
             }
             let options = try AgentOptions(pod, origin, settings)
-            return Verdict(outcome: .injected(patch(pod, options)), warnings: warnings)
+            warnings += PodDNS.warnings(pod, settings, namespace: origin.namespace)
+            return Verdict(outcome: .injected(patch(pod, options, origin)), warnings: warnings)
         } catch { return Verdict(outcome: .refused(error.message)) }
     }
 
@@ -84,8 +85,9 @@ package struct SidecarInjection: Sendable {
         return true
     }
 
-    private func patch(_ pod: Pod, _ options: AgentOptions) -> JSONPatch {
+    private func patch(_ pod: Pod, _ options: AgentOptions, _ origin: PodOrigin) -> JSONPatch {
         var patch = JSONPatch()
+        if let dns = settings.dns { PodDNS(dns, namespace: origin.namespace).add(to: &patch, pod) }
         annotate(&patch, pod)
         let container = SidecarContainer.container(options, settings)
         prepend(container, to: settings.style == .native ? "initContainers" : "containers", &patch, pod)

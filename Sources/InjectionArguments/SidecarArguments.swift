@@ -1,3 +1,4 @@
+import Addressing
 package import ArgumentParser
 import Glibc
 package import Injection
@@ -39,6 +40,15 @@ package struct SidecarArguments: ParsableArguments {
     package var memoryLimit = "128Mi"
     @Option(help: ArgumentHelp("How long the mesh may take before the sidecar starts anew.", valueName: "seconds"))
     package var startupTimeout = 60
+    @Option(
+        help: ArgumentHelp(
+            "The cluster's name server (again for more, at most 3): pods find names of the mesh too, and all others there.",
+            valueName: "address"))
+    package var clusterDns: [String] = []
+    @Option(help: ArgumentHelp("The cluster's domain.", valueName: "domain"))
+    package var clusterDomain = "cluster.local"
+    @Option(help: ArgumentHelp("The mesh's domain, as MESH.warren.internal; with --cluster-dns.", valueName: "domain"))
+    package var meshDomain: String?
 
     package init() {}
 
@@ -77,7 +87,25 @@ package struct SidecarArguments: ParsableArguments {
         return InjectionSettings(
             image: image, pullPolicy: pullPolicy,
             token: try tokenSource(), device: source, style: try style(), cpuRequest: cpuRequest,
-            memoryRequest: memoryRequest, memoryLimit: memoryLimit, startupSeconds: startupTimeout)
+            memoryRequest: memoryRequest, memoryLimit: memoryLimit, startupSeconds: startupTimeout, dns: try dns())
+    }
+
+    private func dns() throws -> InjectionSettings.DNS? {
+        guard let meshDomain else {
+            guard clusterDns.isEmpty else { throw ValidationError("--cluster-dns: --mesh-domain is needed with it") }
+            return nil
+        }
+        guard (1...3).contains(clusterDns.count) else {
+            throw ValidationError("--mesh-domain: one to three --cluster-dns are needed with it")
+        }
+        for server in clusterDns where IPAddress(server) == nil && Endpoint(server) == nil {
+            throw ValidationError("--cluster-dns \(server): an address is needed, with a port or without")
+        }
+        for (option, domain) in [("--cluster-domain", clusterDomain), ("--mesh-domain", meshDomain)]
+        where !InjectionSettings.isObjectName(domain) {
+            throw ValidationError("\(option) \(domain): not a domain")
+        }
+        return InjectionSettings.DNS(servers: clusterDns, clusterDomain: clusterDomain, meshDomain: meshDomain)
     }
 
     private func tokenSource() throws -> InjectionSettings.TokenSource {
