@@ -63,6 +63,11 @@ package final class Pod: Place {
         }
     }
 
+    /// Writes the pod's `/etc/resolv.conf`.
+    package func setResolvConf(_ text: String) throws {
+        try sandbox.output(of: enter + ["sh", "-eu", "-c", "cat > /etc/resolv.conf"], input: text + "\n")
+    }
+
     /// Puts the join token where the sidecar reads it, as a mounted Secret.
     package func setToken(_ token: String) throws {
         try run(
