@@ -149,6 +149,14 @@ bench-cni: root bench-deps
 	fi
 	N="$(N)" python3 Benchmarks/cni.py
 
+## bench-dns: answers of a pod's resolver by its thread's CPU, and what it adds to cluster names; needs root
+bench-dns: root bench-deps
+	@if [ -z "$${WARREN_BIN_DIR:-}" ]; then
+	    $(toolchain)
+	    for product in warren-cni warren-hub warrend warren; do "$$swift" build -c $(CONFIGURATION) --product "$$product"; done
+	fi
+	python3 Benchmarks/dns.py
+
 bench-deps:
 	@.ci/deps bench
 
@@ -171,4 +179,4 @@ clean:
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static order test-runtimes soak bench-cni image image-test sbom install-yaml
+.PHONY: root demo demo-clean natlab build test test-sodium test-core fmt lint bench bench-integrity bench-relay bench-deps bench-build deps clean help cni-static order test-runtimes soak bench-cni bench-dns image image-test sbom install-yaml
