@@ -82,6 +82,7 @@ let core: [Target] = [
     .systemLibrary(name: "CNftnl", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
     module("Timing"),
     module("JSON"),
+    module("Metrics"),
     module("Addressing", []),
     module("Linux", ["CLinux", "Addressing", "Timing"]),
     module("Sodium", ["CSodium", "CLinux", "Addressing"]),
@@ -91,9 +92,10 @@ let core: [Target] = [
     module("WireGuard", ["Noise", "AEAD", "Sodium", "Addressing", "Timing"]),
     module("Tun", ["Linux", "CLinux", "Addressing"]),
     module("Transport", ["Linux", "CLinux", "Addressing"]),
+    module("Scrape", ["Metrics", "Transport", "Linux", "CLinux", "Addressing", "Timing"]),
     module("STUN", ["Addressing", "Timing"]),
     module("PortMapping", ["Addressing", "Timing"]),
-    module("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
+    module("Traversal", ["Metrics", "STUN", "Sodium", "Addressing", "Timing"]),
     module("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     module("DNS", ["Addressing", "Timing"]),
     module("NameService", ["DNS", "Transport", "Linux", "CLinux", "Addressing", "Timing"]),
@@ -129,6 +131,7 @@ let core: [Target] = [
     .executableTarget(
         name: "warren-tunprobe", dependencies: ["Handover", "Tun", "Linux"], path: "Tests/TunProbe",
         swiftSettings: house),
+    tests("Metrics", []),
     tests("NATBox", ["Addressing", "Timing"]),
     tests("Addressing", []),
     tests("Linux", ["Addressing", "Timing"]),
@@ -186,8 +189,9 @@ let full: [Target] = [
     module(
         "Sidecar",
         [
-            "AEAD", "Directory", "Membership", "Relay", "Traversal", "STUN", "Netcheck", "Gather", "PortMapping",
-            "Tunnel", "WireGuard", "Tun", "Handover", "Transport", "Netlink", "RelayStream", "DNS", "NameService",
+            "AEAD", "Directory", "Membership", "Metrics", "Scrape", "Relay", "Traversal", "STUN", "Netcheck", "Gather",
+            "PortMapping", "Tunnel", "WireGuard", "Tun", "Handover", "Transport", "Netlink", "RelayStream", "DNS",
+            "NameService",
             "Control", "Sodium", "Linux", "Addressing", "Timing", nioCore, nioPosix, logging,
         ]),
     module(
@@ -215,7 +219,7 @@ let full: [Target] = [
         "warren-injector",
         ["Injector", "Injection", "InjectionArguments", "Kubernetes", "Linux", "Timing", arguments, logging]),
     program(
-        "warrend", ["Sidecar", "Membership", "Tunnel", "DNS", "Linux", "CLinux", "Addressing", logging],
+        "warrend", ["Sidecar", "Membership", "Tunnel", "DNS", "Linux", "CLinux", "Addressing", "Timing", logging],
         linking: compact),
     program(
         "warren-crowd", ["Directory", "Membership", "Linux", "Sodium", "Addressing", "Timing", logging],

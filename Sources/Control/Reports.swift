@@ -203,6 +203,8 @@ package enum ControlRequest: Equatable, Sendable {
     case resolve(String)
     /// How the network around the agent is: some seconds.
     case netcheck
+    /// Whether the threads that move packets get on with what they have.
+    case live
     /// Give up the credential and stop.
     case leave
 
@@ -215,6 +217,7 @@ package enum ControlRequest: Equatable, Sendable {
         case .whois(let address): "whois \(address)"
         case .resolve(let name): "resolve \(name)"
         case .netcheck: "netcheck"
+        case .live: "live"
         case .leave: "leave"
         }
     }
@@ -228,6 +231,7 @@ package enum ControlRequest: Equatable, Sendable {
         case ("whois", 2): self = .whois(words[1])
         case ("resolve", 2): self = .resolve(words[1])
         case ("netcheck", 1): self = .netcheck
+        case ("live", 1): self = .live
         case ("leave", 1): self = .leave
         default: return nil
         }

@@ -152,6 +152,14 @@ extension DirectoryClient {
         }
     }
 
+    /// Takes the announcement back, and publishes none on reconnection.
+    package func withdraw() async throws(DirectoryError) {
+        state.withLock { $0.announcement = nil }
+        guard case .withdrawn = try await ask({ .withdraw(request: $0) }) else {
+            throw .protocolViolation("no answer to withdraw")
+        }
+    }
+
     /// Uses a renewed credential, on this connection at once and on later ones. Publish a new announcement afterwards, so
     /// that those who looked this agent up get the new credential with it.
     package func use(_ credential: Credential) async throws(DirectoryError) {

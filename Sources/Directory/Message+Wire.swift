@@ -40,6 +40,8 @@ import Timing
 //   D9 later          R, seconds 2, text T16
 //   E0 members        R, group T8
 //   E1 member list    R, ids (count 1, at most 16, each 16)
+//   DE withdraw       R
+//   DF withdrawn      R
 extension Message {
     package static let version: UInt8 = 1
     /// A credential or announcement is refused above this.
@@ -75,6 +77,8 @@ extension Message {
         case .later: 0xD9
         case .members: 0xE0
         case .memberList: 0xE1
+        case .withdraw: 0xDE
+        case .withdrawn: 0xDF
         }
     }
 
@@ -99,7 +103,9 @@ extension Message {
             buffer.writeInteger(request)
             buffer.writeBytes32(key)
             buffer.writeBytes(signature)
-        case .left(let request), .authenticated(let request), .notFound(let request): buffer.writeInteger(request)
+        case .left(let request), .authenticated(let request), .notFound(let request), .withdraw(let request),
+            .withdrawn(let request):
+            buffer.writeInteger(request)
         case .authenticate(let request, let credential, let signature):
             buffer.writeInteger(request)
             buffer.writeText16(credential)
@@ -233,6 +239,8 @@ extension Message {
         case 0xE0: return body.readText8().flatMap { GroupName($0) }.map { .members(request: request, $0) }
         case 0xE1:
             return body.readList(limit: memberLimit) { $0.readAgentID() }.map { .memberList(request: request, $0) }
+        case 0xDE: return .withdraw(request: request)
+        case 0xDF: return .withdrawn(request: request)
         case 0xD5:
             guard let secret = body.readBytes(length: 32), let key = body.readBytes32(), let name = body.readText8(),
                 let signature = body.readBytes(length: 64)

@@ -6,7 +6,7 @@ package import Timing
 /// A message between an agent and a hub, over TLS.
 ///
 /// `request` pairs a question with its answer; the client counts it up from 1. Types 0xC1…0xC5 and 0xD5…0xD9 are the
-/// authority's, 0xC6…0xD1, 0xE0 and 0xE1 the directory's, the others belong to any connection.
+/// authority's, 0xC6…0xD1 and 0xDE…0xE1 the directory's, the others belong to any connection.
 package enum Message: Equatable, Sendable {
     /// The server's first message: the nonce that this connection's signatures are over.
     case hello(nonce: Bytes32, time: WallTime, roles: Roles)
@@ -32,6 +32,9 @@ package enum Message: Equatable, Sendable {
     case published(request: UInt32, sequence: UInt64)
     /// The directory has this higher or equal sequence number already.
     case stale(request: UInt32, sequence: UInt64)
+    /// The agent is about to end: nobody is to be led to it any more. Those who know it already are told nothing.
+    case withdraw(request: UInt32)
+    case withdrawn(request: UInt32)
     case lookup(request: UInt32, LookupKey)
     case found(request: UInt32, Record)
     case notFound(request: UInt32)

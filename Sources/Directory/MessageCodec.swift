@@ -22,7 +22,7 @@ package struct MessageDecoder: NIOSingleStepByteToMessageDecoder {
             guard var frame = buffer.readSlice(length: Int(length)), let type = frame.readInteger(as: UInt8.self),
                 let version = frame.readInteger(as: UInt8.self)
             else { return nil }
-            guard version == Message.version, (0xC0...0xD9).contains(type) || (0xE0...0xE1).contains(type) else {
+            guard version == Message.version, (0xC0...0xD9).contains(type) || (0xDE...0xE1).contains(type) else {
                 counters.countUnknown()
                 continue
             }

@@ -46,6 +46,7 @@ extension Message {
         switch self {
         case .joined(let request, _, _), .left(let request), .authenticated(let request), .published(let request, _),
             .stale(let request, _), .found(let request, _), .memberList(let request, _), .notFound(let request),
+            .withdrawn(let request),
             .error(let request, _, _):
             request == 0 ? nil : request
         default: nil

@@ -98,6 +98,15 @@ package final class RelayStreams: Sendable {
         return true
     }
 
+    /// Bytes that wait in all of them.
+    package var backlog: Int {
+        stages.withLock { stages in
+            stages.values.reduce(0) { sum, stage in
+                if case .open(let connection) = stage { sum + connection.backlog } else { sum }
+            }
+        }
+    }
+
     /// Sends one frame that is not data.
     @discardableResult
     package func send(frame: [UInt8], on key: Key) -> Bool {

@@ -51,7 +51,10 @@ package struct Agent: Sendable {
             })
         let path = configuration.controlSocket
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { await signals.wait() }
+            group.addTask { await Self.waitForEnd(signals, run) }
+            if let listen = configuration.metricsListen {
+                group.addTask { try await HealthPort(listen, run).run() }
+            }
             group.addTask {
                 do { try await control.run() } catch is CancellationError {
                 } catch { throw SidecarError.configuration("serve the local API on \(path): \(error)") }
@@ -70,6 +73,17 @@ package struct Agent: Sendable {
     private func joinMethod() throws(SidecarError) -> JoinMethod {
         guard let account = configuration.account else { return .token(try readToken()) }
         return .account(AccountTokenFile(path: account.tokenFile), account.hub)
+    }
+
+    /// SIGINT ends at once; SIGTERM when what goes through the mesh has ended, or when it comes again.
+    private static func waitForEnd(_ signals: SignalWaiter, _ run: AgentRun) async {
+        guard await signals.next() == SIGTERM else { return }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await run.drain() }
+            group.addTask { _ = await signals.next() }
+            await group.next()
+            group.cancelAll()
+        }
     }
 
     private func readToken() throws(SidecarError) -> JoinToken {

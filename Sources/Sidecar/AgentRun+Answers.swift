@@ -20,6 +20,9 @@ extension AgentRun {
             return await identify(.address(address), text)
         case .resolve(let name): return await identify(.name(name), name)
         case .netcheck: return ControlAnswer(netcheck: await netcheck())
+        case .live:
+            guard let thread = await joined.withLock({ $0 })?.tunnel.stalledThread() else { return ControlAnswer() }
+            return ControlAnswer(error: "not alive: thread \(thread) is stuck")
         case .leave:
             do {
                 try await leave()

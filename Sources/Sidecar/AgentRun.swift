@@ -183,6 +183,6 @@ final class AgentRun: Sendable {
         } onCancel: {
             tunnel.stop()
         }
-        if let failure { throw SidecarError.device("\(failure): the interface was deleted or taken away") }
+        if let failure { throw SidecarError.noInterface("\(failure): the interface was deleted or taken away") }
     }
 }

@@ -1,4 +1,5 @@
 import Membership
+import Scrape
 import Synchronization
 import Timing
 
@@ -20,8 +21,12 @@ final class AgentStatus: Sendable {
         var portMapped = ""
         var credential: Credential?
         var saidReady = false
+        /// It is about to end.
+        var isDraining = false
+        /// From the process's start to when it was ready first, in seconds.
+        var readyAfter: Double?
 
-        var isReady: Bool { isAnnounced && waitingFor.isEmpty }
+        var isReady: Bool { isAnnounced && waitingFor.isEmpty && !isDraining }
     }
 
     let identity: Identity
@@ -42,6 +47,7 @@ final class AgentStatus: Sendable {
             body(&state)
             guard state.isReady, !state.saidReady else { return false }
             state.saidReady = true
+            state.readyAfter = ProcessFigures.sinceStart
             return true
         }
     }

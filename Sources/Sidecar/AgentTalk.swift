@@ -128,7 +128,9 @@ struct AgentTalk: Sendable {
 
     /// Publishes a fresh announcement and gives the tunnel the same, for introductions.
     func announce(_ credential: Credential?, above known: UInt64 = 0) async {
-        guard let credential, let relays = await tunnel.ask({ _, peering in peering.announcedRelays }) else { return }
+        guard let credential, !run.status.now.isDraining,
+            let relays = await tunnel.ask({ _, peering in peering.announcedRelays })
+        else { return }
         var known = known
         // A directory that calls everything outdated gets three attempts.
         for _ in 0..<3 {

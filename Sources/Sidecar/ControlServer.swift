@@ -67,7 +67,8 @@ struct ControlServer {
                     await answer(request)
                 } else {
                     ControlAnswer(
-                        error: "unknown request; known: status, peers, whois ADDRESS, resolve NAME, netcheck, leave")
+                        error:
+                            "unknown request; known: status, peers, whois ADDRESS, resolve NAME, netcheck, live, leave")
                 }
             // Until the kernel has it: the writer above would return sooner, and what it still holds is lost with the close.
             try await connection.channel.writeAndFlush(ByteBuffer(string: result.json + "\n"))

@@ -38,6 +38,18 @@ struct Peering: ~Copyable {
         var foreignProbes: UInt64 = 0
         /// A live address or WireGuard key appeared under another identity key: an alarm.
         var addressConflicts: UInt64 = 0
+        /// Sessions that were agreed on, and those of them that took the place of one.
+        var handshakes: UInt64 = 0
+        var rekeys: UInt64 = 0
+        /// Changes of peers' paths, by what they were changed to.
+        var pathChanges: [PathKind: UInt64] = [:]
+
+        enum PathKind: String, CaseIterable, Sendable {
+            case direct, relay
+            case nowhere = "none"
+
+            init(_ path: Path?) { self = path.map { $0.isRelayed ? .relay : .direct } ?? .nowhere }
+        }
     }
 
     /// A little longer than the engine keeps an idle path open.
@@ -162,7 +174,10 @@ extension Peering: TunnelPolicy {
     mutating func happened(_ event: Event, _ core: inout TunnelCore, now: MonotonicTime) {
         guard case .handshakeCompleted(let device, _) = event, let peer = byDevice[device] else { return }
         peer.introduction = nil
-        if !peer.isVerified {
+        counters.handshakes += 1
+        if peer.isVerified {
+            counters.rekeys += 1
+        } else {
             peer.isVerified = true
             events.yield(.verified(peer.id))
         }
@@ -218,6 +233,7 @@ extension Peering: TunnelPolicy {
         case .setPath(let id, let path):
             guard let peer = peers[id] else { return }
             core.device.setPath(peer.device, path)
+            counters.pathChanges[Counters.PathKind(path), default: 0] += 1
             let after = now.since(peer.learned)
             if let path, !path.isRelayed, peer.directAfter == nil { peer.directAfter = after }
             events.yield(.path(id, name: peer.name, path, after: after))

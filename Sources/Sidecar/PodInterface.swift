@@ -41,7 +41,7 @@ enum PodInterface {
             let addresses = try socket.addresses(on: link).map(\.prefix.address).filter { !$0.isRefusedAsTarget }
                 .sorted()
             guard !addresses.isEmpty else {
-                throw SidecarError.device(
+                throw SidecarError.noInterface(
                     "interface \(name): has no virtual address; delete the pod so that warren-cni makes it anew")
             }
             let offloads = tun.enableOffloads(OffloadSwitches.chosen.tun)

@@ -1,5 +1,6 @@
 package import Addressing
 package import Membership
+package import Timing
 
 /// What the sidecar is told at start.
 package struct SidecarConfiguration: Sendable {
@@ -21,6 +22,12 @@ package struct SidecarConfiguration: Sendable {
     package var domain: String
     /// Name servers for what is not the mesh's; empty for those in /etc/resolv.conf.
     package var upstreams: [Endpoint]
+    /// How long SIGTERM waits at most for the connections through the mesh to end.
+    package var drain: Interval
+    /// Where health and metrics are; nil for nowhere.
+    package var metricsListen: Endpoint?
+    /// Of how many peers metrics tell one by one.
+    package var metricsPeers: Int
 
     /// How a pod of a cluster joins.
     package struct Account: Sendable {
@@ -37,7 +44,8 @@ package struct SidecarConfiguration: Sendable {
     package init(
         tokenFile: String, name: String, stateFolder: String, interface: String, controlSocket: String, port: UInt16,
         requiredPeers: [String], ownAddresses: [IPPrefix] = [], account: Account? = nil, domain: String = "",
-        upstreams: [Endpoint] = []
+        upstreams: [Endpoint] = [], drain: Interval = .seconds(25), metricsListen: Endpoint? = nil,
+        metricsPeers: Int = 0
     ) {
         self.tokenFile = tokenFile
         self.name = name
@@ -50,5 +58,8 @@ package struct SidecarConfiguration: Sendable {
         self.account = account
         self.domain = domain
         self.upstreams = upstreams
+        self.drain = drain
+        self.metricsListen = metricsListen
+        self.metricsPeers = metricsPeers
     }
 }

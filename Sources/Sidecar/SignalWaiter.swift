@@ -13,27 +13,25 @@ final class SignalWaiter: Sendable {
         self.cancellation = cancellation
     }
 
-    /// Returns at the first signal, or when the task is cancelled.
-    func wait() async {
+    /// The next signal; nil when the task is cancelled.
+    func next() async -> Int32? {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 do {
                     // The handle is not joined: the thread ends by itself right after it resumes.
-                    _ = try Thread(named: "warren-signals") {
-                        self.block()
-                        continuation.resume()
-                    }
-                } catch { continuation.resume() }
+                    _ = try Thread(named: "warren-signals") { continuation.resume(returning: self.block()) }
+                } catch { continuation.resume(returning: nil) }
             }
         } onCancel: {
             cancellation.signal()
         }
     }
 
-    private func block() {
+    private func block() -> Int32? {
         guard let epoll = try? Epoll(), (try? epoll.add(signals.raw, .read, token: 0)) != nil,
             (try? epoll.add(cancellation.raw, .read, token: 1)) != nil
-        else { return }
+        else { return nil }
         while (try? epoll.wait(timeout: nil))?.isEmpty ?? false {}
+        return signals.next()
     }
 }

@@ -61,6 +61,9 @@ final class StreamBridge: Sendable {
     /// Messages that went to no stream, or came in faster than packets are opened.
     var dropped: UInt64 { lines.unsent.load(ordering: .relaxed) + gate.dropped }
 
+    /// Bytes that wait for streams that are too slow.
+    var backlog: Int { lines.all?.backlog ?? 0 }
+
     // MARK: On the event loop
 
     private func happened(_ event: RelayStreams.Event) {

@@ -63,7 +63,7 @@ struct TunSource {
     /// An interface of our own. It goes when this process does.
     private func make() throws(SidecarError) -> TunDevice {
         guard !own.isEmpty else {
-            throw .device(
+            throw .noInterface(
                 """
                 interface \(name): not in this network namespace; warren-cni makes it when the pod is added: is the plugin in \
                 the network's configuration? Without plugin, give the addresses (--address), /dev/net/tun and NET_ADMIN

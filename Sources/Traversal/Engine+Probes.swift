@@ -1,4 +1,5 @@
 import Addressing
+import Metrics
 import Timing
 
 // Probes: what comes in, what it answers, and what it proves.
@@ -70,8 +71,17 @@ extension Engine {
             return false
         }
         let transaction = random.next()
-        if peer.pings.count >= Limits.outstandingPings { peer.pings.removeFirst() }
-        peer.pings.append(PeerState.Ping(transaction: transaction, way: way, sent: now, measures: size))
+        // Later answers don't count; those sent first are first.
+        while let first = peer.pings.first,
+            peer.pings.count >= Limits.outstandingPings || now.since(first.sent) > Limits.pingTimeout
+        {
+            peer.pings.removeFirst()
+            if first.isInUse { counters.lostProbes += 1 }
+        }
+        let isInUse = size == nil && isInUse(way, by: peer)
+        if isInUse { counters.sentProbes += 1 }
+        peer.pings.append(
+            PeerState.Ping(transaction: transaction, way: way, sent: now, measures: size, isInUse: isInUse))
         let padding = size.map { max(PathMTU.payload(of: $0) - ProbeSeal.overhead - ProbeMessage.pingSize, 0) } ?? 0
         send(
             peer.seal.seal(.ping(transaction: transaction, padding: padding)), way,
@@ -80,13 +90,29 @@ extension Engine {
         return true
     }
 
+    /// Whether the peer's packets go this way now.
+    private func isInUse(_ way: Way, by peer: PeerState) -> Bool {
+        switch (way, peer.published) {
+        case (.direct(let route), .direct): peer.direct?.route == route
+        case (.relayed(let path), let published?): path == published
+        default: false
+        }
+    }
+
     /// A pong proves its path only when it answers a ping that went out on exactly that path.
     private mutating func verify(
         _ peer: PeerState, _ transaction: UInt64, _ observed: Endpoint, on way: Way, now: MonotonicTime
     ) {
         if let index = peer.pings.firstIndex(where: { $0.transaction == transaction && $0.way == way }) {
             let ping = peer.pings.remove(at: index)
-            guard now.since(ping.sent) <= Limits.pingTimeout else { return counters.foreignPongs += 1 }
+            guard now.since(ping.sent) <= Limits.pingTimeout else {
+                if ping.isInUse { counters.lostProbes += 1 }
+                return counters.foreignPongs += 1
+            }
+            if ping.isInUse {
+                counters.answeredProbes += 1
+                counters.roundTrips.observe(now.since(ping.sent).seconds)
+            }
             if case .direct(let route) = way { seen(observed, by: peer, on: route, now: now) }
             answered(peer, ping, now: now)
         } else if case .direct(let route) = way, let sent = sprayHit(peer, transaction, route) {

@@ -1,4 +1,5 @@
 package import Addressing
+package import Metrics
 package import Sodium
 package import Timing
 
@@ -70,6 +71,14 @@ package struct Engine: ~Copyable {
         /// Sprays that a peer asked for and did not get.
         package var refusedSprays: UInt64 = 0
         package var stunRefused: UInt64 = 0
+
+        /// Pings by paths in use, those that were answered in time, and those that were not; and how long answers took.
+        package var sentProbes: UInt64 = 0
+        package var answeredProbes: UInt64 = 0
+        package var lostProbes: UInt64 = 0
+        package var roundTrips = Histogram(Histogram.roundTripBounds)
+
+        package init() {}
     }
 
     package struct Status: Sendable {

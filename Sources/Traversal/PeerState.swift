@@ -31,6 +31,8 @@ final class PeerState {
         let sent: MonotonicTime
         /// The size of the inner packet that it stands for, when it measures what the path carries.
         let measures: Int?
+        /// Whether it went by the path in use.
+        let isInUse: Bool
     }
 
     /// The direct path in use.

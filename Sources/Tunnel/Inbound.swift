@@ -19,6 +19,7 @@ struct Inbound: ~Copyable {
     private var delay = QueueDelay()
     private var isBulk = false
     private let verdict = PacketVerdict()
+    private var batch = PacketTally.Batch()
 
     init(_ io: PacketIO) throws(TransportError) {
         let receiving = try ReceiveBatch()
@@ -112,6 +113,7 @@ struct Inbound: ~Copyable {
         guard !opened.packet.isEmpty else { return }
         let packet = unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[opened.packet])
         if unsafe QueueDelay.mayLose(packet), delay.takesOne(now: now) { return io.plane.drops.count(.queueDelay) }
+        batch.count(packet.count, now)
         if unsafe !coalescer.add(packet) {
             flush()
             _ = unsafe coalescer.add(packet)
@@ -147,6 +149,7 @@ struct Inbound: ~Copyable {
     }
 
     mutating func flush() {
+        io.received.add(&batch)
         guard coalescer.count > 0 else { return }
         var forbidden = 0
         let result = unsafe coalescer.flush(to: io.tun) { packet in

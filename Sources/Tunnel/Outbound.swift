@@ -20,6 +20,7 @@ struct Outbound: ~Copyable {
     private let frameBuffer: UInt32
     /// The socket whose send buffer was full at the last flush: the TUN is not read until it is not.
     private(set) var blockedSocket: UInt8?
+    private var batch = PacketTally.Batch()
 
     init(_ io: PacketIO) throws(TransportError) {
         var frame = try PacketPool(buffers: 1, bufferSize: TunDevice.frameBufferSize)
@@ -72,9 +73,11 @@ struct Outbound: ~Copyable {
         let result = unsafe io.plane.seal(packet, into: buffer, relayHeadroom: RelayRoute.headerSize, now: now)
         switch result {
         case .sealed(let peer, .direct(let socket, let endpoint), let length, let wantsRekey):
+            batch.count(packet.count, now)
             sending.commit(length, to: endpoint, socket: socket)
             tell(peer, wantsRekey: wantsRekey, now)
         case .sealed(let peer, .relayed(let relay, let agent), let length, let wantsRekey):
+            batch.count(packet.count, now)
             tell(peer, wantsRekey: wantsRekey, now)
             guard let route = io.relays.read({ $0[relay] }) ?? nil else {
                 TunnelCounters.add(io.counters.unrelayed)
@@ -120,6 +123,7 @@ struct Outbound: ~Copyable {
     }
 
     mutating func flush() {
+        io.sent.add(&batch)
         streamRun.flush(to: io.streams)
         guard !sending.isEmpty else { return blockedSocket = nil }
         guard let table = io.sockets.read({ $0.table }) else { return }

@@ -93,6 +93,9 @@ package final class PacketIO: Sendable {
     let sockets = Published(SocketSet([]))
     let relays = Published(RelayTable([]))
     let counters = TunnelCounters()
+    /// What the pod has sent, and what it was given.
+    let sent = PacketTally()
+    let received = PacketTally()
     /// Nil where no relay is reached by a stream.
     let streams: StreamGate?
     /// From the thread that reads the TUN, and from the one that reads the sockets.

@@ -1,3 +1,4 @@
+import Glibc
 import Linux
 import Synchronization
 import Timing
@@ -28,6 +29,7 @@ final class PacketThread: @unchecked Sendable {
     private let ending: EventFD
     private let isEnding = Atomic(false)
     private let failure = Mutex<SystemError?>(nil)
+    private let turnCount = Atomic<UInt64>(0)
     private var pace = ThreadPace()
     /// Whether the TUN is left unread until a socket takes more.
     private var isPaused = false
@@ -61,6 +63,17 @@ final class PacketThread: @unchecked Sendable {
     }
 
     var readsSockets: Bool { direction != .outbound }
+    /// The thread's, as the kernel shows it.
+    var name: String { readsSockets ? "wg-in" : "wg-out" }
+
+    /// How many turns it has ended. From any thread.
+    var turns: UInt64 { turnCount.load(ordering: .relaxed) }
+
+    /// Whether something that it waits for is there. From any thread.
+    var hasWork: Bool {
+        var descriptor = pollfd(fd: epoll.raw, events: Int16(POLLIN), revents: 0)
+        return unsafe poll(&descriptor, 1, 0) > 0
+    }
 
     /// Reads `raw` from now on, as socket `index`. From any thread.
     func watch(_ raw: Int32, index: UInt8) throws(SystemError) {
@@ -87,6 +100,8 @@ final class PacketThread: @unchecked Sendable {
                 let count = try epoll.wait(into: events, timeout: nil)
                 let now = MonotonicTime.now()
                 try turn(events, count, now)
+                // This thread alone writes it.
+                turnCount.store(turnCount.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
                 pace.turned(now: now)
             }
         } catch {

@@ -21,9 +21,11 @@ extension TunnelCore {
             packet, into: buffer, relayHeadroom: RelayRoute.headerSize, now: now, wall: wall)
         switch result {
         case .sealed(let peer, .direct(let socket, let endpoint), let length):
+            noteSent(packet.count, now)
             sending.commit(length, to: endpoint, socket: socket)
             policy.sent(peer, now: now)
         case .sealed(let peer, .relayed(let relay, let agent), let length):
+            noteSent(packet.count, now)
             policy.sent(peer, now: now)
             guard let route = route(relay) else { return }
             unsafe route.writeHeader(agent, to: buffer)
@@ -33,6 +35,12 @@ extension TunnelCore {
         case .dropped(.noAllowedIP): unsafe policy.unroutable(packet, &self, now: now)
         case .dropped: break
         }
+    }
+
+    private func noteSent(_ length: Int, _ now: MonotonicTime) {
+        var batch = PacketTally.Batch()
+        batch.count(length, now)
+        io.sent.add(&batch)
     }
 
     /// Answers a packet that is larger than any path is known to carry with "packet too big", which makes the pod's sender

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 package import Linux
 import Synchronization
-import Timing
+package import Timing
 import Transport
 import WireGuard
 
@@ -21,6 +21,7 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
     private let commands = Mutex<(pending: [Command], isOpen: Bool)>(([], true))
     private var isStopping = false
     private var packets: [PacketThread] = []
+    private let running = Mutex<[PacketThread]>([])
 
     package init(_ core: consuming TunnelCore, _ policy: consuming Policy) throws(SystemError) {
         let epoll = try Epoll()
@@ -39,10 +40,24 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
 
     /// Has `command` run on the tunnel's thread. Commands run in order; those given after the tunnel has ended are dropped.
     /// Safe from any thread.
-    package func perform(_ command: @escaping Command) {
-        commands.withLock { if $0.isOpen { $0.pending.append(command) } }
+    package func perform(_ command: @escaping Command) { _ = performIfOpen(command) }
+
+    /// The same; false when the tunnel has ended, or is about to, and the command is dropped.
+    func performIfOpen(_ command: @escaping Command) -> Bool {
+        let isOpen = commands.withLock { state in
+            if state.isOpen { state.pending.append(command) }
+            return state.isOpen
+        }
         io.door.signal()
+        return isOpen
     }
+
+    /// Those that move packets, while they run. Safe from any thread.
+    var movers: [PacketThread] { running.withLock { $0 } }
+
+    /// What has come from peers for the pod, and from the pod for peers. Safe from any thread.
+    package var received: PacketTally { io.received }
+    package var sent: PacketTally { io.sent }
 
     /// Runs `question` on the tunnel's thread and returns its answer; nil when the tunnel has ended.
     package func ask<Answer: Sendable>(
@@ -62,6 +77,17 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
         let answer = Box<Answer>()
         perform(Self.command(question, answer, semaphore))
         semaphore.wait()
+        return answer.value.withLock { $0 }
+    }
+
+    /// The same, waiting for at most `patience`; nil also when it takes longer.
+    package func askAndWait<Answer: Sendable>(
+        within patience: Interval, _ question: @escaping @Sendable (inout TunnelCore, inout Policy) -> Answer
+    ) -> Answer? {
+        let semaphore = Semaphore()
+        let answer = Box<Answer>()
+        perform(Self.command(question, answer, semaphore))
+        semaphore.wait(for: patience)
         return answer.value.withLock { $0 }
     }
 
@@ -92,6 +118,7 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
     package func run() -> SystemError? {
         var threads: [JoinHandle] = []
         defer {
+            running.withLock { $0 = [] }
             for packet in packets { packet.end() }
             for thread in threads { thread.join() }
             close()
@@ -99,8 +126,9 @@ package final class TunnelThread<Policy: TunnelPolicy & ~Copyable>: @unchecked S
         do {
             core.device.publishRoutes()
             for thread in try makePacketThreads() {
-                threads.append(JoinHandle(try Thread(named: thread.readsSockets ? "wg-in" : "wg-out") { thread.run() }))
+                threads.append(JoinHandle(try Thread(named: thread.name) { thread.run() }))
             }
+            running.withLock { $0 = packets }
             while !isStopping {
                 try turn()
                 if let error = packets.lazy.compactMap(\.error).first { return error }
@@ -210,6 +238,16 @@ private final class Release: Sendable {
     func signal() { unsafe sem_post(semaphore) }
 
     func wait() { while unsafe sem_wait(semaphore) != 0 {} }
+
+    /// Waits for at most so long.
+    func wait(for patience: Interval) {
+        // sem_timedwait(3) counts by the wall clock.
+        let wall = WallTime.now()
+        let end = UInt64(wall.nanoseconds) + patience.nanoseconds
+        var deadline = timespec(
+            tv_sec: time_t(wall.seconds + Int64(end / 1_000_000_000)), tv_nsec: Int(end % 1_000_000_000))
+        while unsafe sem_timedwait(semaphore, &deadline) != 0, Errno.current == .interrupted {}
+    }
 }
 
 /// A thread that is waited for once.

@@ -5,6 +5,7 @@ import Linux
 import Logging
 import Membership
 import Sidecar
+import Timing
 
 /// `warrend sidecar`: joins the mesh and carries this pod's packets. Each option can come from the environment, as
 /// WARREN_ and the option's name.
@@ -50,6 +51,18 @@ enum SidecarCommand {
                 "require", "PEER",
                 help: "A peer whose handshake must be verified before this agent is ready. May be repeated."),
             option(
+                "drain", "SECONDS", fallback: "25",
+                help: """
+                    How long SIGTERM waits at most for the connections through the mesh to end. Nobody new is led here \
+                    meanwhile; a second SIGTERM, or SIGINT, ends at once.
+                    """),
+            option(
+                "metrics-listen", "IP:PORT",
+                help: "Serve /metrics, /livez and /readyz there by HTTP, but not to the mesh; [::] is all addresses."),
+            option(
+                "metrics-peers", "NUMBER", fallback: "0",
+                help: "Tell metrics of so many peers by name, those used last; at most 4096."),
+            option(
                 "log-level", "LEVEL", fallback: "info",
                 help: "trace, debug, info, notice, warning, error or critical."),
         ])
@@ -83,11 +96,25 @@ enum SidecarCommand {
         guard domain.isEmpty || DomainName(domain).map({ $0 != .root }) ?? false else {
             throw arguments.failure("--dns-domain \(domain): not a domain")
         }
+        guard let drain = UInt64(arguments.value("drain")), drain <= 86400 else {
+            throw arguments.failure("--drain \(arguments.value("drain")): not a number of seconds up to 86400")
+        }
+        var metrics: Endpoint?
+        if !arguments.value("metrics-listen").isEmpty {
+            metrics = Endpoint(arguments.value("metrics-listen"))
+            guard metrics != nil else {
+                throw arguments.failure("--metrics-listen \(arguments.value("metrics-listen")): IP:PORT is needed")
+            }
+        }
+        guard let metricsPeers = Int(arguments.value("metrics-peers")), (0...4096).contains(metricsPeers) else {
+            throw arguments.failure("--metrics-peers \(arguments.value("metrics-peers")): not a number up to 4096")
+        }
         let sidecar = SidecarConfiguration(
             tokenFile: arguments.value("token-file"), name: arguments.value("name"),
             stateFolder: arguments.value("state-dir"), interface: arguments.value("interface"),
             controlSocket: arguments.value("control"), port: port, requiredPeers: arguments.list("require"),
-            ownAddresses: addresses, account: account, domain: domain, upstreams: upstreams)
+            ownAddresses: addresses, account: account, domain: domain, upstreams: upstreams, drain: .seconds(drain),
+            metricsListen: metrics, metricsPeers: metricsPeers)
         return (sidecar, level)
     }
 
@@ -131,7 +158,7 @@ enum SidecarCommand {
             return 0
         } catch {
             logger.critical("\(error)")
-            return 1
+            return (error as? SidecarError)?.exitStatus ?? 1
         }
     }
 

@@ -4,6 +4,7 @@ import Glibc
 import Linux
 import Sodium
 import Synchronization
+import TestSupport
 import Testing
 import Timing
 import Transport
@@ -163,6 +164,44 @@ struct TunnelThreadTests {
         try await Task.sleep(nanoseconds: 1_000_000_000)
         let after = await tunnel.thread.ask { _, _ in processorTime() } ?? .max
         #expect(after - before < 50_000_000)
+        #expect(try tunnel.end() == nil)
+    }
+
+    @Test func `a thread that has work and does none is stuck, and one that has none is not`() async throws {
+        let tunnel = try Running()
+        let patience = Interval.milliseconds(500)
+        // Answers come once the tunnel runs.
+        _ = await tunnel.thread.ask { _, _ in 1 }
+        #expect(await tunnel.thread.stalledThread(patience: patience) == nil)
+        let names = TunnelThread<StockPolicy>.packetThreads == 1 ? "wg-in" : "wg-out"
+        let namespace = "/proc/self/fd/\(tunnel.namespace.raw)"
+        let id = try #require(StoppedThread.id(named: names, of: getpid(), in: namespace))
+        let stopped = try StoppedThread(id)
+        // Perhaps the kernel's own packets, as IPv6's: let them in before.
+        try await Task.sleep(nanoseconds: 100_000_000)
+        try tunnel.namespace.run {
+            try Tests.send([1, 2, 3], to: Endpoint("10.77.0.9:9")!, try udpSocket())
+        }
+        let start = MonotonicTime.now()
+        #expect(await tunnel.thread.stalledThread(patience: patience) == names)
+        #expect(MonotonicTime.now().since(start) >= patience)
+        #expect(tunnel.thread.stalledThreadWaiting(patience: patience) == names)
+        stopped.release()
+        #expect(await tunnel.thread.stalledThread(patience: .seconds(5)) == nil)
+        // The control thread is asked to answer.
+        let control = try StoppedThread(#require(StoppedThread.id(named: "tunnel", of: getpid(), in: namespace)))
+        #expect(await tunnel.thread.stalledThread(patience: patience) == "warren-tunnel")
+        control.release()
+        #expect(await tunnel.thread.stalledThread(patience: .seconds(5)) == nil)
+        #expect(try tunnel.end() == nil)
+        #expect(await tunnel.thread.stalledThread(patience: patience) == nil)
+    }
+
+    @Test func `a question that is not answered in time is given up`() throws {
+        let tunnel = try Running()
+        tunnel.thread.perform { _, _ in usleep(400_000) }
+        #expect(tunnel.thread.askAndWait(within: .milliseconds(50)) { _, _ in 1 } == nil)
+        #expect(tunnel.thread.askAndWait(within: .seconds(5)) { _, _ in 1 } == 1)
         #expect(try tunnel.end() == nil)
     }
 
