@@ -47,9 +47,9 @@ package final class Mesh {
     /// Starts the hub as its own uid, on its first start with a new mesh; returns when it answers health.
     ///
     /// - Parameter stunServers: beside the relay, as `ADDRESS:PORT`.
-    package func startHub(stunServers: [String] = []) throws {
+    package func startHub(stunServers: [String] = [], options: [String] = []) throws {
         if !fileExists(hubFolder) { try makeHub(stunServers: stunServers) }
-        hub = try serveHub(hubFolder, uid: Plan.hubUID, control: hubControl)
+        hub = try serveHub(hubFolder, uid: Plan.hubUID, control: hubControl, options: options)
     }
 
     /// A new mesh.
@@ -159,6 +159,8 @@ package final class Mesh {
             "\(Pod.programs)/warrend", "sidecar", "--token-file", Pod.tokenFile, "--name", name ?? pod.name,
             "--state-dir", Pod.stateFolder, "--interface", Plan.interface, "--control", Pod.controlSocket, "--port",
             "\(Plan.tunnelPort)",
+            // A scenario's end waits for nobody, unless its options say so.
+            "--drain", "0",
         ]
         let process = try pod.sandbox.spawn(
             pod.enterUnprivileged + words + options,
