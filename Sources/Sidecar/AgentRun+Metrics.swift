@@ -27,7 +27,8 @@ extension AgentRun {
                 "packets_total", "Packets of the pod's that went through the tunnel.", by: "direction",
                 [("out", sent.packets), ("in", received.packets)])
             page.counter(
-                "bytes_total", "Bytes of these packets, without what carries them.", by: "direction",
+                "bytes_total", "Bytes of these packets, those out with their padding, without what carries them.",
+                by: "direction",
                 [("out", sent.bytes), ("in", received.bytes)])
             if let figures { figures.write(to: &page) }
         }
@@ -64,10 +65,11 @@ extension PeeringFigures {
             Age.allCases.map { ($0.rawValue, ages[$0] ?? 0) })
         page.counter("handshakes_total", "Sessions agreed on with peers.", counters.handshakes)
         page.counter("rekeys_total", "Those of them that took the place of another.", counters.rekeys)
-        page.counter("probes_sent_total", "Pings by paths in use.", engine.sentProbes)
+        page.counter(
+            "probes_sent_total", "Pings by paths in use, when something may be wrong or better.", engine.sentProbes)
         page.counter("probes_answered_total", "Those of them that were answered in time.", engine.answeredProbes)
         page.counter("probes_lost_total", "Those of them that were not.", engine.lostProbes)
-        page.histogram("round_trip_seconds", "How long these answers took.", engine.roundTrips)
+        page.histogram("round_trip_seconds", "How long answers to pings took, by whatever path.", engine.roundTrips)
         page.counter(
             "path_changes_total", "Changes of the path to a peer, by what it became.", by: "to",
             Counters.PathKind.allCases.map { ($0.rawValue, counters.pathChanges[$0] ?? 0) })

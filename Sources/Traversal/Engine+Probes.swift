@@ -109,10 +109,8 @@ extension Engine {
                 if ping.isInUse { counters.lostProbes += 1 }
                 return counters.foreignPongs += 1
             }
-            if ping.isInUse {
-                counters.answeredProbes += 1
-                counters.roundTrips.observe(now.since(ping.sent).seconds)
-            }
+            if ping.isInUse { counters.answeredProbes += 1 }
+            counters.roundTrips.observe(now.since(ping.sent).seconds)
             if case .direct(let route) = way { seen(observed, by: peer, on: route, now: now) }
             answered(peer, ping, now: now)
         } else if case .direct(let route) = way, let sent = sprayHit(peer, transaction, route) {

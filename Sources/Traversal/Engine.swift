@@ -72,10 +72,12 @@ package struct Engine: ~Copyable {
         package var refusedSprays: UInt64 = 0
         package var stunRefused: UInt64 = 0
 
-        /// Pings by paths in use, those that were answered in time, and those that were not; and how long answers took.
+        /// Pings by paths in use, which go out when something may be wrong, or another path better; those that were answered
+        /// in time, and those that were not.
         package var sentProbes: UInt64 = 0
         package var answeredProbes: UInt64 = 0
         package var lostProbes: UInt64 = 0
+        /// How long answers to pings took, by whatever path.
         package var roundTrips = Histogram(Histogram.roundTripBounds)
 
         package init() {}
