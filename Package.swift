@@ -197,9 +197,9 @@ let full: [Target] = [
     module(
         "Hub",
         [
-            "Directory", "Membership", "Kubernetes", "Relay", "RelayStream", "STUN", "Sodium", "Certificates", "CLinux",
-            "Linux", "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioWebSocket, nioTLS, nioSSL,
-            grdb, logging,
+            "Directory", "Membership", "Kubernetes", "Metrics", "Scrape", "Relay", "RelayStream", "STUN", "Sodium",
+            "Certificates", "CLinux", "Linux", "Transport", "Addressing", "Timing", nioCore, nioPosix, nioHTTP1,
+            nioWebSocket, nioTLS, nioSSL, grdb, logging,
         ], settings: house),
     // libyaml itself: Yams, which has a copy of it, brings all of Foundation into `warren`, which each pod runs as a probe.
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),

@@ -18,11 +18,12 @@ package final class AuthorityService: Sendable {
     let records: RecordBook
     private let gate = SerialGate()
     let logger: Logger
+    private let metrics: HubMetrics
     let now: @Sendable () -> WallTime
 
     package init(
         authority: Authority, info: MeshInfo, pin: Bytes32, store: any Store, accounts: AccountOptions? = nil,
-        logger: Logger, now: @escaping @Sendable () -> WallTime
+        logger: Logger, metrics: HubMetrics = HubMetrics(), now: @escaping @Sendable () -> WallTime
     ) {
         self.authority = authority
         self.info = info
@@ -33,6 +34,7 @@ package final class AuthorityService: Sendable {
         leases = LeaseBook(store: store)
         nodes = NodeBook(store: store)
         self.logger = logger
+        self.metrics = metrics
         self.now = now
     }
 
@@ -72,6 +74,15 @@ package final class AuthorityService: Sendable {
         }
     }
 
+    /// How many agents hold something, and how many blocks nodes have, of how many.
+    func usage() async throws(StoreError) -> (leases: Int, blocks: (leased: Int, free: Int)?) {
+        let now = now()
+        let held = try await leases.list().count { $0.isLive(at: now) }
+        guard let plan = BlockPlan(ranges: authority.ranges) else { return (held, nil) }
+        let leased = try await nodes.list().count { $0.isLive(at: now) }
+        return (held, (leased, max(0, Int(plan.last) - leased)))
+    }
+
     /// Forgets what has expired.
     package func sweep() async throws(StoreError) {
         await gate.enter()
@@ -95,13 +106,19 @@ package final class AuthorityService: Sendable {
     }
 
     private func result(_ request: UInt32, _ what: String, _ body: () async throws -> Message) async -> Message {
-        do { return try await body() } catch let refusal as Refusal {
+        do {
+            let message = try await body()
+            metrics.count(what, refusedFor: nil)
+            return message
+        } catch let refusal as Refusal {
+            metrics.count(what, refusedFor: ErrorCode(refusal))
             logger.info("\(what) refused: \(refusal)")
             return .error(request: request, code: ErrorCode(refusal), text: refusal.description)
         } catch let later as TryLater {
             logger.info("\(what) put off: \(later.reason)")
             return .later(request: request, seconds: later.seconds, text: later.reason)
         } catch {
+            metrics.count(what, refusedFor: .internal)
             logger.error("\(what) failed: \(error)")
             return .error(request: request, code: .internal, text: "the hub failed: try again, and see its log")
         }

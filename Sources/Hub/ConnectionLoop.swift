@@ -88,7 +88,8 @@ package struct ConnectionLoop: Sendable {
             } else {
                 session.outbox.push(notServed(request, "authority"))
             }
-        case .authenticate(let request, _, _), .publish(let request, _), .lookup(let request, _):
+        case .authenticate(let request, _, _), .publish(let request, _), .lookup(let request, _),
+            .withdraw(let request):
             guard let directory else {
                 session.outbox.push(notServed(request, "directory"))
                 return true

@@ -15,6 +15,7 @@ package actor DirectoryService {
     private let pin: Bytes32
     private let records: RecordBook
     private let logger: Logger
+    private let metrics: HubMetrics
     private let now: @Sendable () -> WallTime
     /// The store's before anybody was served: `run` tells of all that changes after it.
     private let revision: Int64
@@ -35,6 +36,8 @@ package actor DirectoryService {
         package let outbox: Outbox
         package fileprivate(set) var credential: Credential?
         fileprivate var watched: Set<AgentID> = []
+        /// The announcement that was published last on this connection.
+        fileprivate var published: UInt64?
 
         package init(connection: Int, nonce: Bytes32, outbox: Outbox) {
             self.connection = connection
@@ -45,13 +48,14 @@ package actor DirectoryService {
 
     package init(
         verifier: RecordVerifier, pin: Bytes32, store: any Store, logger: Logger,
-        now: @escaping @Sendable () -> WallTime
+        metrics: HubMetrics = HubMetrics(), now: @escaping @Sendable () -> WallTime
     ) async throws(StoreError) {
         self.verifier = verifier
         self.pin = pin
         let records = RecordBook(store: store)
         self.records = records
         self.logger = logger
+        self.metrics = metrics
         self.now = now
         revision = try await records.currentRevision()
     }
@@ -79,6 +83,8 @@ package actor DirectoryService {
         }
     }
 
+    func recordCount() async throws(StoreError) -> Int { try await records.count() }
+
     package func sweep() async throws(StoreError) { try await records.sweep(now: now()) }
 
     /// Takes a connection's message in; false for what is none of the directory's. Answers go to the session's outbox.
@@ -88,7 +94,24 @@ package actor DirectoryService {
             session.outbox.push(authenticate(request, text, signature, &session))
         case .publish(let request, let text):
             guard let credential = member(session, request) else { return true }
-            session.outbox.push(try await publish(request, text, credential))
+            let answer = try await publish(request, text, credential)
+            switch answer {
+            case .published(_, let sequence):
+                session.published = sequence
+                metrics.count(.publications, "stored")
+            case .stale: metrics.count(.publications, "stale")
+            default: metrics.count(.publications, "refused")
+            }
+            session.outbox.push(answer)
+        case .withdraw(let request):
+            guard let credential = member(session, request) else { return true }
+            // One that came late must not take away what the agent has published since, on another connection.
+            if let published = session.published, try await records.get(credential.id)?.sequence == published {
+                try await records.remove(credential.id)
+            }
+            session.published = nil
+            metrics.count(.publications, "withdrawn")
+            session.outbox.push(.withdrawn(request: request))
         case .lookup(let request, let key):
             guard member(session, request) != nil else { return true }
             try await lookup(request, key, &session)
@@ -103,6 +126,7 @@ package actor DirectoryService {
             guard let credential = member(session, 0) else { return true }
             let isDelivered =
                 members[peer].map { $0.outbox.pushSignal(.signal(peer: credential.id, payload: payload)) } ?? false
+            metrics.count(.signals, isDelivered ? "delivered" : "undeliverable")
             if !isDelivered { session.outbox.push(.undeliverable(peer)) }
         default: return false
         }
@@ -162,6 +186,7 @@ package actor DirectoryService {
         } catch { return .error(request: request, code: .invalidRecord, text: error.description) }
         switch try await records.put(credential, announcement, now: now()) {
         case .stored(let conflicts):
+            metrics.countConflicts(conflicts.count)
             for conflict in conflicts {
                 logger.warning("two live credentials for \(conflict): the newer one is shown")
             }
@@ -174,8 +199,10 @@ package actor DirectoryService {
         _ request: UInt32, _ key: Message.LookupKey, _ session: inout Session
     ) async throws(StoreError) {
         guard let stored = try await records.find(key, now: now()) else {
+            metrics.count(.lookups, "not-found")
             return session.outbox.push(.notFound(request: request))
         }
+        metrics.count(.lookups, "found")
         if session.watched.count < Self.subscriptionLimit, session.watched.insert(stored.id).inserted {
             watchers[stored.id, default: [:]][session.connection] = session.outbox
             // A newer record may have been published between reading and watching.

@@ -1,3 +1,4 @@
+import Metrics
 import NIOCore
 import NIOHTTP1
 
@@ -36,7 +37,7 @@ final class HealthHandler: ChannelInboundHandler, RemovableChannelHandler {
             switch (request?.method, request?.uri) {
             case (.GET, "/healthz"): answer(.ok, state() + "\n", context)
             case (.GET, "/metrics") where metrics != nil:
-                answer(.ok, metrics?() ?? "", type: "text/plain; version=0.0.4", context)
+                answer(.ok, metrics?() ?? "", type: Exposition.contentType, context)
             default: answer(.notFound, #"{"error":"not found"}"# + "\n", context)
             }
             return

@@ -4,6 +4,7 @@ package import Logging
 import Membership
 import NIOCore
 import NIOPosix
+import NIOSSL
 import Relay
 import RelayStream
 import Sodium
@@ -36,6 +37,8 @@ package final class HubServer: Sendable {
         package var handshakes = (atOnce: 128, perSecond: UInt64(2000))
         /// Where pods and nodes may join by their service accounts.
         package var accounts: AccountOptions?
+        /// How often that is looked at for metrics which nobody tells of when it changes.
+        package var surveyInterval = Interval.seconds(60)
         package var now: @Sendable () -> WallTime = { .now() }
 
         package init(
@@ -64,6 +67,10 @@ package final class HubServer: Sendable {
     private let authority: AuthorityService?
     private let directory: DirectoryService?
     private let loop: ConnectionLoop
+    private let metrics: HubMetrics
+    /// Whether anybody reads them.
+    private let hasMetrics: Bool
+    private let surveyInterval: Interval
     private let logger: Logger
 
     /// Loads the keys of the roles asked for and binds the ports. Nothing is answered before `run`.
@@ -71,20 +78,25 @@ package final class HubServer: Sendable {
         let configuration = folder.configuration
         let verifier = RecordVerifier(mesh: configuration.mesh, authorityKey: configuration.authorityKey)
         let needsStore = !options.roles.isDisjoint(with: [.authority, .directory])
-        let store: (any Store)? = needsStore ? try folder.openStore() : nil
+        let metrics = HubMetrics()
+        self.metrics = metrics
+        hasMetrics = options.metricsListen != nil
+        surveyInterval = options.surveyInterval
+        let store: (any Store)? = needsStore ? MeteredStore(store: try folder.openStore(), metrics: metrics) : nil
         authority =
             if let store, options.roles.contains(.authority) {
                 AuthorityService(
                     authority: Authority(
                         mesh: configuration.mesh, ranges: configuration.ranges, key: try folder.loadAuthorityKey()),
                     info: try folder.meshInfo(), pin: folder.pin, store: store, accounts: options.accounts,
-                    logger: logger, now: options.now)
+                    logger: logger, metrics: metrics, now: options.now)
             } else { nil }
         do {
             directory =
                 if let store, options.roles.contains(.directory) {
                     try await DirectoryService(
-                        verifier: verifier, pin: folder.pin, store: store, logger: logger, now: options.now)
+                        verifier: verifier, pin: folder.pin, store: store, logger: logger, metrics: metrics,
+                        now: options.now)
                 } else { nil }
         } catch { throw .store(error) }
 
@@ -98,6 +110,9 @@ package final class HubServer: Sendable {
             options.roles, options.roles.contains(.authority) ? try folder.meshInfo() : nil, folder)
         let port = WebPort(health: { health }, exchange: relay?.loop.exchange, now: options.now)
         let tls = try folder.loadTLS()
+        if let leaf = try? NIOSSLCertificate.fromPEMBytes(tls.certificate).first {
+            metrics.noteCertificate(end: Int64(leaf.notValidAfter))
+        }
         let ramp = AdmissionRamp(
             atOnce: options.handshakes.atOnce,
             rate: .init(perSecond: options.handshakes.perSecond, burst: options.handshakes.perSecond / 4 + 1),
@@ -114,7 +129,7 @@ package final class HubServer: Sendable {
             var port = port
             let exchange = port.exchange
             port.exchange = nil
-            port.metrics = { exchange.map(RelayMetrics.text) ?? "" }
+            port.metrics = { metrics.text(exchange) }
             plain.append(try await PlainListener(port, total: 64).bind(endpoint, group: Self.group))
         }
         metricsPort = options.metricsListen == nil ? 0 : UInt16(clamping: plain.last?.localAddress?.port ?? 0)
@@ -157,6 +172,7 @@ package final class HubServer: Sendable {
                 if let relay { group.addTask { try await relay.service.run(relay.loop) } }
                 if let stun { group.addTask { try await stun.run() } }
                 group.addTask { try await self.sweep() }
+                group.addTask { try await self.survey() }
                 // Any part that ends takes the others with it: half a hub would look healthy.
                 defer { group.cancelAll() }
                 try await group.next()
@@ -207,6 +223,27 @@ package final class HubServer: Sendable {
             try await Task.sleep(nanoseconds: Self.sweepInterval)
             try await authority?.sweep()
             try await directory?.sweep()
+        }
+    }
+
+    /// Looks at what nobody tells of when it changes.
+    private func survey() async throws {
+        while true {
+            if let relay {
+                let survey = SourceSurvey(
+                    relay.loop.exchange.withServer { $0.links }.filter { !$0.isStream }.map(\.endpoint.address))
+                let isNews = metrics.note(isBehindNodes: survey.isBehindNodes)
+                if isNews, survey.isBehindNodes { logger.warning("\(survey.warning)") }
+            }
+            if hasMetrics {
+                // A store that fails is counted, and told of by who needs it.
+                let usage = try? await authority?.usage()
+                metrics.note(
+                    HubMetrics.Survey(
+                        agents: await directory?.connectedAgents ?? 0, records: try? await directory?.recordCount(),
+                        leases: usage?.leases, blocks: usage?.blocks))
+            }
+            try await Task.sleep(nanoseconds: surveyInterval.nanoseconds)
         }
     }
 

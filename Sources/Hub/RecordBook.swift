@@ -104,6 +104,8 @@ package struct RecordBook: Sendable {
         }
     }
 
+    func count() async throws(StoreError) -> Int { try await store.list(Self.recordPrefix).entries.count }
+
     /// Removes what has expired.
     func sweep(now: WallTime) async throws(StoreError) {
         for entry in try await store.list(Self.recordPrefix).entries {

@@ -93,6 +93,7 @@ final class RelayLoop: @unchecked Sendable {
                 if nextTick <= now {
                     exchange.withServer { $0.tick(now: now, using: &random) }
                     exchange.udpDrops.store(runs.queue.drops, ordering: .relaxed)
+                    exchange.udpQueue.store(runs.queue.weight, ordering: .relaxed)
                     nextTick = now + .seconds(1)
                 }
                 if end == .never, wake.isStopping.load(ordering: .acquiring) {

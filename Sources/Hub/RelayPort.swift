@@ -96,6 +96,9 @@ final class RelayPort: Sendable {
     /// Messages that were dropped because the stream was too slow.
     var drops: UInt64 { outbound.withLock { $0.data.drops } }
 
+    /// What waits, by its weight.
+    var queued: Int { outbound.withLock { $0.data.weight } }
+
     private static func buffer(_ allocator: ByteBufferAllocator, _ headroom: Int, _ capacity: Int) -> ByteBuffer {
         var buffer = allocator.buffer(capacity: headroom + capacity)
         buffer.moveWriterIndex(to: headroom)

@@ -63,8 +63,14 @@ final class RelaySwitch: Sendable {
     var queueDrops: UInt64 {
         mailbox.withLock { $0.dropped } + udpDrops.load(ordering: .relaxed) + ports().reduce(0) { $0 + $1.drops }
     }
+    /// What waits: in the UDP thread, on the way to it, and for the streams that are open.
+    var queueBytes: Int {
+        mailbox.withLock { $0.bytes } + udpQueue.load(ordering: .relaxed) + ports().reduce(0) { $0 + $1.queued }
+    }
     /// Counted by the UDP thread.
     let udpDrops = Atomic<UInt64>(0)
+    /// Written by the UDP thread.
+    let udpQueue = Atomic<Int>(0)
 
     /// Gives a new stream its number.
     func open(from endpoint: Endpoint, _ channel: any Channel) -> RelayPort {

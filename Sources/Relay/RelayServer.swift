@@ -96,6 +96,12 @@ package struct RelayServer: ~Copyable {
     /// How many agents are registered.
     package var clientCount: Int { table.count }
 
+    /// Answers of STUN.
+    package var stunAnswers: UInt64 { stun.answered }
+
+    /// The links that agents are registered on.
+    package var links: [RelayLink] { table.agents.compactMap { link(of: $0) } }
+
     /// The link that `agent` is registered on.
     package func link(of agent: AgentID) -> RelayLink? { table.slot(of: agent).map { table[$0].link } }
 
