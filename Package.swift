@@ -109,10 +109,9 @@ let core: [Target] = [
     module(
         "NodeAgent",
         [
-            "CNI", "NodePorts", "JSON", "Handover", "Transport", "Tun", "Netlink", "Linux", "CLinux", "Addressing",
-            "Timing",
-        ],
-        settings: house),
+            "CNI", "NodePorts", "JSON", "Handover", "Metrics", "Scrape", "Transport", "Tun", "Netlink", "Linux", "CLinux",
+            "Addressing", "Timing",
+        ], settings: house),
     module(
         "Tunnel", ["WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     .executableTarget(name: "warren-cni", dependencies: ["CNI"], swiftSettings: house, linkerSettings: plugin),
@@ -132,6 +131,7 @@ let core: [Target] = [
         name: "warren-tunprobe", dependencies: ["Handover", "Tun", "Linux"], path: "Tests/TunProbe",
         swiftSettings: house),
     tests("Metrics", []),
+    tests("Scrape", ["Metrics", "Linux", "Addressing", "Timing"]),
     tests("NATBox", ["Addressing", "Timing"]),
     tests("Addressing", []),
     tests("Linux", ["Addressing", "Timing"]),
@@ -211,13 +211,17 @@ let full: [Target] = [
     module(
         "Injector",
         [
-            "Injection", "Kubernetes", "JSON", "Certificates", "Linux", "Addressing", "Timing", nioCore, nioPosix,
-            nioHTTP1,
-            nioSSL, logging,
+            "Injection", "Kubernetes", "JSON", "Metrics", "Scrape", "Certificates", "Linux", "Addressing", "Timing",
+            nioCore, nioPosix, nioHTTP1, nioSSL, logging,
         ], settings: house),
+    module(
+        "ClusterControl", ["Injection", "Kubernetes", "JSON", "Metrics", "Timing", logging], settings: house),
     program(
         "warren-injector",
-        ["Injector", "Injection", "InjectionArguments", "Kubernetes", "Linux", "Timing", arguments, logging]),
+        [
+            "Injector", "ClusterControl", "Injection", "InjectionArguments", "Kubernetes", "Linux", "Timing", arguments,
+            logging,
+        ]),
     program(
         "warrend", ["Sidecar", "Membership", "Tunnel", "DNS", "Linux", "CLinux", "Addressing", "Timing", logging],
         linking: compact),
@@ -266,8 +270,8 @@ let full: [Target] = [
     tests(
         "Kubernetes",
         [
-            "Injector", "Injection", "Hub", "Directory", "Membership", "Sodium", "JSON", "Addressing", "Timing",
-            nioCore, nioPosix, nioHTTP1, nioSSL, logging,
+            "ClusterControl", "Metrics", "Injector", "Injection", "Hub", "Directory", "Membership", "Sodium", "JSON",
+            "Addressing", "Timing", nioCore, nioPosix, nioHTTP1, nioSSL, logging,
         ]),
     tests(
         "Injector",
@@ -300,9 +304,10 @@ let scenarios: [Target] = [
     .testTarget(
         name: "EndToEndTests",
         dependencies: [
-            "Lab", "NATBox", "Control", "Directory", "Membership", "Sodium", "Linux", "Addressing", nioCore, nioPosix,
+            "Lab", "NATBox", "Control", "Directory", "Membership", "Sodium", "Linux", "Addressing", "TestSupport", nioCore,
+            nioPosix,
         ],
-        path: "Tests/EndToEndTests", swiftSettings: house),
+        path: "Tests/EndToEndTests", exclude: ["Rules"], swiftSettings: house),
     .testTarget(
         name: "RuntimeTests", dependencies: ["Lab", "Netlink", "Linux", "Addressing"], path: "Tests/RuntimeTests",
         exclude: ["Programs"], swiftSettings: house),

@@ -9,6 +9,8 @@ struct AgentOptions: Equatable {
     var port: UInt16?
     var logLevel: String?
     var tokenSecret: String?
+    /// Nil for none.
+    var metricsPort: UInt16?
 
     static let podVariable = "POD_NAME"
     static let namespaceVariable = "POD_NAMESPACE"
@@ -42,6 +44,13 @@ struct AgentOptions: Equatable {
                 throw Self.invalid(Names.logLevel, text, "one of \(Self.logLevels.joined(separator: ", "))")
             }
             logLevel = text
+        }
+        metricsPort = settings.metricsPort
+        if let text = pod.annotation(Names.metricsPort) {
+            guard let number = UInt16(text), number == 0 || number >= 1024 else {
+                throw Self.invalid(Names.metricsPort, text, "a TCP port from 1024 to 65535, or 0 for none")
+            }
+            metricsPort = number == 0 ? nil : number
         }
         if let text = pod.annotation(Names.tokenSecret) {
             guard case .secret = settings.token else {

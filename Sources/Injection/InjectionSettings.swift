@@ -56,12 +56,16 @@ package struct InjectionSettings: Equatable, Sendable {
     package var startupSeconds: Int
     /// Nil leaves pods the DNS that they have.
     package var dns: DNS?
+    /// Where the sidecar serves health and metrics; nil for nowhere.
+    package var metricsPort: UInt16?
+    /// How long the sidecar waits at its end for connections to end; nil for its own default.
+    package var drainSeconds: Int?
 
     package init(
         image: String, pullPolicy: String? = nil, token: TokenSource = .secret(name: "warren-token", key: "token"),
         device: DeviceSource = .hostPath, style: Style = .native,
         cpuRequest: String = "50m", memoryRequest: String = "32Mi", memoryLimit: String = "128Mi",
-        startupSeconds: Int = 60, dns: DNS? = nil
+        startupSeconds: Int = 60, dns: DNS? = nil, metricsPort: UInt16? = nil, drainSeconds: Int? = nil
     ) {
         self.image = image
         self.pullPolicy = pullPolicy
@@ -73,6 +77,8 @@ package struct InjectionSettings: Equatable, Sendable {
         self.memoryLimit = memoryLimit
         self.startupSeconds = startupSeconds
         self.dns = dns
+        self.metricsPort = metricsPort
+        self.drainSeconds = drainSeconds
     }
 }
 

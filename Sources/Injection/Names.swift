@@ -21,13 +21,17 @@ package enum Names {
     package static let logLevel = "warren.dev/log-level"
     /// The Secret with the join token, in place of the installation's.
     package static let tokenSecret = "warren.dev/token-secret"
+    /// The TCP port of the sidecar's health and metrics, in place of the installation's; `0` for none.
+    package static let metricsPort = "warren.dev/metrics-port"
     /// Set by the injector: how the sidecar was added, `native` or `plain`.
     package static let injected = "warren.dev/injected"
 
     /// Read by warren-cni: `"true"` or `"false"`, whether the pod gets an interface. One that is injected gets one anyway.
     package static let mesh = "warren.dev/mesh"
 
-    static let annotations: Set<String> = [name, require, port, logLevel, tokenSecret, injected, mesh]
+    static let annotations: Set<String> = [
+        name, require, port, logLevel, tokenSecret, metricsPort, injected, mesh,
+    ]
 
     /// Where the container that commands speak to by default is named (kubectl).
     static let defaultContainer = "kubectl.kubernetes.io/default-container"
@@ -37,6 +41,8 @@ package enum Names {
     // MARK: What is added
 
     package static let container = "warren"
+    /// Of the container's port for health and metrics, which a PodMonitor selects.
+    package static let metricsPortName = "warren-metrics"
     package static let stateVolume = "warren-state"
     package static let tokenVolume = "warren-token"
     package static let deviceVolume = "warren-tun"

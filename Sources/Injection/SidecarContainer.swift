@@ -23,11 +23,18 @@ package enum SidecarContainer {
                 ]
             ),
             (
-                // That it answers at all: a hub that is away is no reason to start anew.
+                // That it moves what it has: a hub that is away is no reason to start anew.
                 "livenessProbe",
-                ["exec": ask("status"), "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 3]
+                probe(options, "/livez", JSONValue.Member("exec", ask("live")), every: 20)
             ),
         ]
+        // By HTTP alone: a command for each pod and each period would cost a node more than the sidecars do. Without a port,
+        // the startup probe has the last word.
+        if let port = options.metricsPort {
+            members.append(("readinessProbe", probe(options, "/readyz", nil, every: 5)))
+            members.append(
+                ("ports", [["name": .string(Names.metricsPortName), "containerPort": JSONValue(integer: Int(port))]]))
+        }
         // No preStop hook: the kubelet runs a sidecar's at the start of the pod's end, while the application still
         // works, so that `warren leave` would cut it off. The sidecar's SIGTERM comes after the application has ended.
         if settings.style == .plain { members.append(("lifecycle", ["postStart": ["exec": waiting(settings)]])) }
@@ -36,6 +43,20 @@ package enum SidecarContainer {
             ("volumeMounts", .array(mounts(settings))),
         ]
         return .object(members.map { JSONValue.Member($0.0, $0.1) })
+    }
+
+    private static func probe(
+        _ options: AgentOptions, _ path: JSONValue, _ command: JSONValue.Member?, every period: Int
+    ) -> JSONValue {
+        var action: [JSONValue.Member] = command.map { [$0] } ?? []
+        if options.metricsPort != nil {
+            action = [.init("httpGet", ["path": path, "port": .string(Names.metricsPortName)])]
+        }
+        return .object(
+            action + [
+                .init("periodSeconds", JSONValue(integer: period)), .init("timeoutSeconds", 5),
+                .init("failureThreshold", 3),
+            ])
     }
 
     private static func command(_ options: AgentOptions, _ settings: InjectionSettings) -> [String] {
@@ -47,6 +68,8 @@ package enum SidecarContainer {
         }
         words += ["--state-dir=/run/warren/state", "--control=\(controlSocket)", "--interface=warren0"]
         if let port = options.port { words.append("--port=\(port)") }
+        if let port = options.metricsPort { words.append("--metrics-listen=[::]:\(port)") }
+        if let drain = settings.drainSeconds { words.append("--drain=\(drain)") }
         if let level = options.logLevel { words.append("--log-level=\(level)") }
         if let dns = settings.dns {
             words += ["--dns-domain=\(dns.meshDomain)"] + dns.servers.map { "--dns-upstream=\($0)" }

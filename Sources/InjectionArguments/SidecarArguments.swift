@@ -49,6 +49,12 @@ package struct SidecarArguments: ParsableArguments {
     package var clusterDomain = "cluster.local"
     @Option(help: ArgumentHelp("The mesh's domain, as MESH.warren.internal; with --cluster-dns.", valueName: "domain"))
     package var meshDomain: String?
+    @Option(
+        help: ArgumentHelp("The port of each sidecar's health and metrics; 0 for none.", valueName: "port"))
+    package var metricsPort: UInt16 = 19586
+    @Option(
+        help: ArgumentHelp("How long a sidecar waits at its end for connections to end.", valueName: "seconds"))
+    package var sidecarDrain = 25
 
     package init() {}
 
@@ -74,6 +80,12 @@ package struct SidecarArguments: ParsableArguments {
         guard (1...3600).contains(startupTimeout) else {
             throw ValidationError("--startup-timeout \(startupTimeout): 1 to 3600 seconds")
         }
+        guard metricsPort == 0 || metricsPort >= 1024 else {
+            throw ValidationError("--metrics-port \(metricsPort): 1024 to 65535, or 0 for none")
+        }
+        guard (0...86400).contains(sidecarDrain) else {
+            throw ValidationError("--sidecar-drain \(sidecarDrain): 0 to 86400 seconds")
+        }
         let source: InjectionSettings.DeviceSource
         switch device {
         case "hostPath": source = .hostPath
@@ -87,7 +99,8 @@ package struct SidecarArguments: ParsableArguments {
         return InjectionSettings(
             image: image, pullPolicy: pullPolicy,
             token: try tokenSource(), device: source, style: try style(), cpuRequest: cpuRequest,
-            memoryRequest: memoryRequest, memoryLimit: memoryLimit, startupSeconds: startupTimeout, dns: try dns())
+            memoryRequest: memoryRequest, memoryLimit: memoryLimit, startupSeconds: startupTimeout, dns: try dns(),
+            metricsPort: metricsPort == 0 ? nil : metricsPort, drainSeconds: sidecarDrain)
     }
 
     private func dns() throws -> InjectionSettings.DNS? {

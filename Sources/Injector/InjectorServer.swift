@@ -1,5 +1,6 @@
 package import Injection
 package import Logging
+package import Metrics
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -39,6 +40,7 @@ package final class InjectorServer: Sendable {
     private let options: Options
     private let logger: Logger
     private let now: @Sendable () -> WallTime
+    private let otherMetrics: @Sendable (inout Exposition) -> Void
     private let channels = Mutex<[any Channel]>([])
     private let open = Mutex(0)
     private let draining = Mutex(false)
@@ -46,6 +48,7 @@ package final class InjectorServer: Sendable {
 
     package init(
         _ admission: Admission, identity: ServingIdentity, options: Options, logger: Logger,
+        otherMetrics: @escaping @Sendable (inout Exposition) -> Void = { _ in },
         now: @escaping @Sendable () -> WallTime = { .now() }
     ) {
         self.admission = Mutex(admission)
@@ -53,6 +56,7 @@ package final class InjectorServer: Sendable {
         self.options = options
         self.logger = logger
         self.now = now
+        self.otherMetrics = otherMetrics
     }
 
     /// Reviews that come from now on are answered by another one.
@@ -163,7 +167,7 @@ package final class InjectorServer: Sendable {
             return .text(.ok, "ok")
         case (.GET, "/metrics"):
             return HTTPAnswer(
-                status: .ok, type: "text/plain; version=0.0.4", body: Array(metrics.text(identity).utf8))
+                status: .ok, type: Exposition.contentType, body: Array(metrics.text(identity, otherMetrics).utf8))
         default: return .text(.notFound, "/healthz, /readyz and /metrics are what there is")
         }
     }

@@ -66,6 +66,11 @@ package struct KubernetesClient: Sendable {
             .PATCH, path.description, contentType: "application/json-patch+json", body: operations.serialized)
     }
 
+    /// As `create`, but what is refused for now (429) is not tried again: for evictions, which a disruption budget refuses.
+    package func createOnce(_ path: ResourcePath, _ object: JSONValue) async throws(KubernetesError) -> JSONValue {
+        try await call(.POST, path.description, body: object.serialized, tries: 1)
+    }
+
     /// - Throws: `.gone` when the continuation is too old.
     func page(_ path: ResourcePath, _ query: [(String, String)]) async throws(KubernetesError) -> JSONValue {
         try await call(.GET, path.query(query))
@@ -78,7 +83,7 @@ package struct KubernetesClient: Sendable {
 
     private func call(
         _ method: HTTPMethod, _ uri: String, contentType: String = "application/json", body: [UInt8] = [],
-        isRepeatable: Bool = false
+        isRepeatable: Bool = false, tries: Int? = nil
     ) async throws(KubernetesError) -> JSONValue {
         let start = MonotonicTime.now()
         let isRepeatable = manners.isBrief && (isRepeatable || method == .GET)
@@ -98,7 +103,7 @@ package struct KubernetesClient: Sendable {
                 do { return try JSONValue(parsing: answer.body) } catch { throw .malformed("\(uri): \(error)") }
             }
             let asked = pause(answer.status, answer.retryAfter, attempt)
-            guard attempt < manners.tries,
+            guard attempt < tries ?? manners.tries,
                 let seconds = asked ?? (isRepeatable ? failurePause(answer.status, attempt) : nil)
             else {
                 throw Self.error(answer.status, uri, answer.body)

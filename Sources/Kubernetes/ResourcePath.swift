@@ -7,13 +7,16 @@ package struct ResourcePath: Hashable, Sendable, CustomStringConvertible {
     ///   - group: empty for the core's.
     ///   - namespace: nil for resources of the cluster.
     ///   - name: nil for all of them.
+    ///   - subresource: as `eviction`, of that one.
     package init(
-        group: String = "", version: String = "v1", namespace: String? = nil, _ plural: String, _ name: String? = nil
+        group: String = "", version: String = "v1", namespace: String? = nil, _ plural: String, _ name: String? = nil,
+        subresource: String? = nil
     ) {
         var path = group.isEmpty ? "/api/\(version)" : "/apis/\(group)/\(version)"
         if let namespace { path += "/namespaces/\(Self.encoded(namespace))" }
         path += "/\(plural)"
         if let name { path += "/\(Self.encoded(name))" }
+        if let subresource { path += "/\(subresource)" }
         description = path
     }
 

@@ -65,6 +65,7 @@ final class Keeper: Sendable {
             }
             if now >= nextReconcile {
                 reconcile()
+                count(outcome)
                 nextReconcile = .now() + Self.reconcileInterval
             }
             let wait = min(nextLook, nextStatus, nextReconcile).since(.now())
@@ -108,8 +109,19 @@ final class Keeper: Sendable {
             try PluginCall.status(of: installer.binary.path, entry: installer.entry, network: network)
         } catch { fault = "\(error)" }
         let before = status.snapshot.pluginFault
-        status.change { $0.pluginFault = fault }
+        status.change {
+            $0.pluginFault = fault
+            $0.pluginCalls[fault == nil, default: 0] += 1
+        }
         if let fault, fault != before { log(fault) }
+    }
+
+    /// What the node has given out. An entry that can't be read is the plugin's to complain about.
+    private func count(_ outcome: Installer.Outcome) {
+        guard case .installed(_, let network, _) = outcome else { return }
+        let conf = PluginCall.configuration(entry: configuration.entry, network: network)
+        guard let usage = try? AddressUsage(configuration: Array(conf.utf8)) else { return }
+        status.change { $0.usage = usage }
     }
 
     private func reconcile() {

@@ -1,6 +1,7 @@
 import CNI
 import Glibc
 package import Linux
+package import Scrape
 import Synchronization
 import Timing
 
@@ -9,7 +10,7 @@ import Timing
 package final class NodeService: Sendable {
     package let status: NodeStatus
     /// Where health and metrics are; nil for nowhere.
-    package let health: HealthServer?
+    package let health: ScrapeServer?
     private let keeper: Keeper
     private let handover: HandoverServer
     private let log: NodeLog
@@ -25,7 +26,14 @@ package final class NodeService: Sendable {
         }
         keeper = try Keeper(configuration, installer, status, log)
         if let listen = configuration.listen {
-            health = try HealthServer(listen: listen, status)
+            health = try ScrapeServer(listen: listen) { path in
+                let state = status.snapshot
+                return switch path {
+                case "/healthz": .json(isOK: state.isReady, state.json)
+                case "/metrics": .metrics(state.metrics)
+                default: nil
+                }
+            }
         } else {
             health = nil
         }

@@ -1,3 +1,6 @@
+package import CNI
+import Metrics
+import Scrape
 import Synchronization
 
 /// What the agent's threads have to say about themselves, for health and metrics. Safe for concurrent use.
@@ -16,6 +19,9 @@ package final class NodeStatus: Sendable {
         package var reconciled = 0
         package var notices: [Bool: Int] = [:]
         package var handovers: [HandoverOutcome: Int] = [:]
+        /// Questions to the installed plugin, by whether it was well.
+        package var pluginCalls: [Bool: Int] = [:]
+        package var usage = AddressUsage()
 
         /// The entry is in place, the binary is the right one, and an ADD could succeed.
         package var isReady: Bool {
@@ -49,25 +55,36 @@ extension NodeStatus.Snapshot {
 
     /// For `/metrics`, in Prometheus's text format 0.0.4.
     package var metrics: String {
-        var text = ""
-        func metric(_ name: String, _ type: String, _ help: String, _ samples: [(labels: String, value: Int)]) {
-            text += "# HELP warren_node_\(name) \(help)\n# TYPE warren_node_\(name) \(type)\n"
-            for sample in samples { text += "warren_node_\(name)\(sample.labels) \(sample.value)\n" }
-        }
-        metric("ready", "gauge", "Entry, binary and plugin are as they should be.", [("", isReady ? 1 : 0)])
-        metric("attachments", "gauge", "Attachments on this node.", [("", attachments)])
-        metric("pod_sockets", "gauge", "Pods whose sidecar can ask for its TUN.", [("", podSockets)])
-        metric("occupied_pod_sockets", "gauge", "Pods in which another process has the agent's name.", [("", occupied)])
-        metric("conflist_inserts_total", "counter", "Times the entry was put into a conflist.", [("", inserts)])
-        metric("conflist_conflicts_total", "counter", "Times another agent's changes made us pause.", [("", conflicts)])
-        metric("installer_failures_total", "counter", "Times the installation failed.", [("", failures)])
-        metric("reconciled_total", "counter", "Attachments freed because their namespace was gone.", [("", reconciled)])
-        metric(
-            "notices_total", "counter", "Attachments that the plugin told of.",
-            [("{result=\"ok\"}", notices[true] ?? 0), ("{result=\"refused\"}", notices[false] ?? 0)])
-        metric(
-            "handovers_total", "counter", "Descriptors asked for by sidecars.",
-            HandoverOutcome.allCases.map { ("{result=\"\($0.rawValue)\"}", handovers[$0] ?? 0) })
-        return text
+        var page = Exposition(prefix: "warren_node_")
+        page.gauge("ready", "Entry, binary and plugin are as they should be.", isTrue: isReady)
+        page.gauge("attachments", "Attachments on this node.", attachments)
+        page.gauge("pod_sockets", "Pods whose sidecar can ask for its TUN.", podSockets)
+        page.gauge("occupied_pod_sockets", "Pods in which another process has the agent's name.", occupied)
+        page.counter("conflist_inserts_total", "Times the entry was put into a conflist.", UInt64(inserts))
+        page.counter("conflist_conflicts_total", "Times another agent's changes made us pause.", UInt64(conflicts))
+        page.counter("installer_failures_total", "Times the installation failed.", UInt64(failures))
+        page.counter(
+            "reconciled_total", "Attachments freed because their namespace was gone.", UInt64(reconciled))
+        page.counter(
+            "notices_total", "Attachments that the plugin told of.", by: "result",
+            [("ok", UInt64(notices[true] ?? 0)), ("refused", UInt64(notices[false] ?? 0))])
+        page.counter(
+            "handovers_total", "Descriptors asked for by sidecars.", by: "result",
+            HandoverOutcome.allCases.map { ($0.rawValue, UInt64(handovers[$0] ?? 0)) })
+        page.counter(
+            "plugin_calls_total", "Questions to the installed plugin whether an ADD could succeed.", by: "result",
+            [("ok", UInt64(pluginCalls[true] ?? 0)), ("error", UInt64(pluginCalls[false] ?? 0))])
+        page.gauge(
+            "addresses", "IPv4 addresses that this node gives to its pods.",
+            samples: usage.blocks.flatMap { block in
+                [("allocated", block.allocated), ("free", block.free)].map {
+                    ([("network", block.network), ("block", block.name), ("state", $0.0)], $0.1)
+                }
+            })
+        page.gauge(
+            "ports", "Ports of the node that lead to its pods.", by: "state",
+            usage.ports.map { [("taken", $0.taken), ("free", $0.free)] } ?? [])
+        ProcessFigures.write(to: &page)
+        return page.text
     }
 }

@@ -32,10 +32,14 @@ enum PluginCall {
     ///
     /// - Parameter entry: our entry of the list of network `network`.
     static func status(of path: String, entry: String, network: String) throws(InstallerError) {
-        // The runtime puts these two members into each plugin's configuration.
-        let configuration = #"{"cniVersion":"1.1.0","name":\#(JSONText.quoted(network)),"# + entry.dropFirst()
+        let configuration = configuration(entry: entry, network: network)
         let answer = try run(path, "STATUS", configuration)
         guard answer.status == 0 else { throw .plugin("run \(path) STATUS: \(answer.message)") }
+    }
+
+    /// What the runtime makes of an entry of its list: it puts these two members into each plugin's configuration.
+    static func configuration(entry: String, network: String) -> String {
+        #"{"cniVersion":"1.1.0","name":\#(JSONText.quoted(network)),"# + entry.dropFirst()
     }
 
     private static func run(_ path: String, _ verb: String, _ input: String) throws(InstallerError) -> Answer {

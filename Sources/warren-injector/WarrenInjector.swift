@@ -1,4 +1,5 @@
 import ArgumentParser
+import ClusterControl
 import Glibc
 import Injection
 import InjectionArguments
@@ -39,6 +40,7 @@ struct WarrenInjector: AsyncParsableCommand {
     @Option(help: ArgumentHelp("A further DNS name to be called by (again for more).", valueName: "name"))
     var dnsName: [String] = []
     @Option(help: ArgumentHelp("How long to go on serving after SIGTERM.", valueName: "seconds")) var drain: UInt64 = 5
+    @OptionGroup(title: "Controller options") var controller: ControllerArguments
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
     var logLevel = "info"
     @OptionGroup(title: "Sidecar options") var sidecar: SidecarArguments
@@ -71,13 +73,15 @@ struct WarrenInjector: AsyncParsableCommand {
         let identity = ServingIdentity()
         let keeping = try keeping(identity, logger)
         let (settings, hubFile) = (try sidecar.settings(), sidecar.hubFile)
+        let controller = try tlsDir == nil ? self.controller.controller(logger) : nil
         let server = InjectorServer(
-            Admission(SidecarInjection(settings)), identity: identity, options: try options(),
-            logger: logger)
+            Admission(SidecarInjection(settings)), identity: identity, options: try options(), logger: logger,
+            otherMetrics: { controller?.metrics.write(to: &$0) })
         try await server.start()
         await withDiscardingTaskGroup { certificates in
             certificates.addTask { await keeping() }
             if let hubFile { certificates.addTask { [logger] in await Self.follow(hubFile, settings, server, logger) } }
+            if let controller { certificates.addTask { await controller.run() } }
             await withDiscardingTaskGroup { serving in
                 serving.addTask { await server.run() }
                 await termination.wait()

@@ -7,7 +7,8 @@ struct Warren: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "warren", abstract: "Ask the Warren sidecar of this pod.",
         subcommands: [
-            Status.self, Peers.self, Netcheck.self, Ready.self, Hosts.self, Whois.self, Leave.self, Inject.self,
+            Status.self, Peers.self, Netcheck.self, Ready.self, Live.self, Hosts.self, Whois.self, Leave.self,
+            Inject.self,
         ])
 
     @Option(help: "The sidecar's local API socket.") var control = "/run/warren/control.sock"
@@ -85,12 +86,25 @@ extension Warren {
             guard let status = try ask(.status).status else { return }
             guard status.ready else {
                 let reason =
-                    status.hub == "accepted"
-                    ? "waiting for the handshake of \(status.waitingFor.joined(separator: ", "))"
-                    : "hub \(status.hub): \(status.hubDetail)"
+                    status.hub == "accepted" && status.waitingFor.isEmpty
+                    ? "ending"
+                    : status.hub == "accepted"
+                        ? "waiting for the handshake of \(status.waitingFor.joined(separator: ", "))"
+                        : "hub \(status.hub): \(status.hubDetail)"
                 throw ValidationError("not ready: \(reason)")
             }
             print("ready")
+        }
+    }
+
+    struct Live: Question {
+        static let configuration = CommandConfiguration(
+            abstract: "Fail when the sidecar has packets and does not move them: for liveness probes.")
+        @OptionGroup var parent: Warren
+
+        func run() throws {
+            _ = try ask(.live)
+            print("alive")
         }
     }
 

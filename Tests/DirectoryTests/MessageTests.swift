@@ -37,6 +37,7 @@ import Timing
         .stale(request: 5, sequence: 7),
         .lookup(request: 6, .address(IPAddress("fd12::1")!)), .lookup(request: 7, .name("agent-1")),
         .lookup(request: 8, .id(id)), .found(request: 6, record), .notFound(request: 7), .update(record), .forget(id),
+        .withdraw(request: 9), .withdrawn(request: 9),
         .signal(peer: id, payload: []), .signal(peer: id, payload: [UInt8](repeating: 9, count: 1200)),
         .undeliverable(id), .ping(1), .pong(.max), .error(request: 0, code: .nameTaken, text: "taken"),
         .lease(

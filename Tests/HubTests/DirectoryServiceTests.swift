@@ -32,6 +32,37 @@ import Timing
         }
     }
 
+    @Test func `a withdrawn record is found no more, is no news to who knows it, and can be published again`()
+        async throws
+    {
+        try await TestHub.with { hub in
+            let secret = try await hub.token()
+            try await hub.serving { port in
+                try await TestAgent.with(hub, port, secret, name: "one", address: 1) { one in
+                    try await TestAgent.with(hub, port, secret, name: "two", address: 2) { two in
+                        // Nothing was published yet: no harm.
+                        try await one.client.withdraw()
+                        try await one.client.publish(TestHub.announcement(one.identity, 5))
+                        #expect(try await two.client.lookup(.name("one"))?.id == one.identity.id)
+                        try await one.client.withdraw()
+                        for key in [.name("one"), .address(TestHub.address(1)), .id(one.identity.id)]
+                            as [Message.LookupKey]
+                        {
+                            #expect(try await two.client.lookup(key) == nil)
+                        }
+                        try await one.client.publish(TestHub.announcement(one.identity, 6))
+                        #expect(try await two.client.lookup(.name("one"))?.announcement.sequence == 6)
+                        let updates = await two.events.events.filter { if case .update = $0 { true } else { false } }
+                        #expect(
+                            updates.allSatisfy {
+                                if case .update(let record) = $0 { record.announcement.sequence == 6 } else { false }
+                            })
+                    }
+                }
+            }
+        }
+    }
+
     @Test func `a newer announcement is pushed to who asked before, and to nobody else`() async throws {
         try await TestHub.with { hub in
             let secret = try await hub.token()
