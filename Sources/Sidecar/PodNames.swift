@@ -8,6 +8,7 @@ import Logging
 import Membership
 import NameService
 import Netlink
+import Synchronization
 import Timing
 import Tunnel
 
