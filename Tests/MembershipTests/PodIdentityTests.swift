@@ -67,10 +67,10 @@ import Timing
 
     @Test func `names that are too long for a credential are refused when it is made`() throws {
         let label = String(repeating: "a", count: 63)
-        let long = PodIdentity(cluster: label, namespace: label, serviceAccount: label, pod: label)!
+        let long = PodIdentity(cluster: label, namespace: label, serviceAccount: "\(label).\(label)", pod: label)!
         var random = SeededRandom(seed: 1)
         #expect(throws: MembershipError.self) {
-            try Fixture.authority().issue(
+            try Fixture.authority(mesh: label).issue(
                 name: long.agentName, addresses: [Fixture.address, Fixture.other], pod: long,
                 identityKey: try Fixture.identity().publicKey, now: Fixture.now, using: &random)
         }
