@@ -28,7 +28,7 @@ package enum LeaseError: Error, Equatable, Sendable, CustomStringConvertible {
     var isPassing: Bool {
         guard case .hub(let error) = self else { return false }
         return switch error {
-        case .unreachable, .disconnected, .timeout: true
+        case .unreachable, .disconnected, .timeout, .later, .unreadableToken: true
         case .refused: !isRefusal
         case .wrongPin, .invalidRecord, .staleSequence, .protocolViolation, .oversizedSignal: false
         }

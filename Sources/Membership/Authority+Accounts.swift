@@ -49,7 +49,7 @@ extension Authority {
         guard let lease, let block = BlockPlan(ranges: ranges)?.block(lease.number) else {
             throw .noNodeBlock(pod.pod.node)
         }
-        for address in addresses where !block.contains(address) {
+        for address in addresses where !block.contains(address) || ResolverAddress.isOne(address) {
             throw .outsideNodeBlock(address, node: pod.pod.node)
         }
         return Admission(name: pod.pod.identity.agentName, addresses: addresses, usesToken: false)

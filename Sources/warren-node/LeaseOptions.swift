@@ -12,6 +12,15 @@ struct LeaseOptions: ParsableArguments {
             "A file with a node's join token (warren-hub token create --node): lease number and block from its hub.",
             valueName: "file"))
     var tokenFile: String?
+    @Option(
+        help: ArgumentHelp(
+            "In place of a join token: a token of this pod's service account, for the hub's audience.",
+            valueName: "file"))
+    var serviceAccountToken: String?
+    @Option(
+        help: ArgumentHelp(
+            "With it: a file with the hub's public text (warren-hub advertise --public).", valueName: "file"))
+    var hubFile: String?
     @Option(help: ArgumentHelp("The node's name, for the hub; by default the host's.", valueName: "name"))
     var nodeName: String?
     @Option(
@@ -21,11 +30,17 @@ struct LeaseOptions: ParsableArguments {
     var leaseDir = "/var/lib/warren/node"
 
     /// Whether the hub is to give the block.
-    var isLeased: Bool { tokenFile != nil }
+    var isLeased: Bool { tokenFile != nil || serviceAccountToken != nil }
 
     mutating func validate() throws {
         guard leaseDir.hasPrefix("/") else { throw ValidationError("--lease-dir \(leaseDir): not an absolute path") }
         if let nodeName, !AgentName.isValid(nodeName) { throw Self.invalid(nodeName) }
+        guard serviceAccountToken == nil || tokenFile == nil else {
+            throw ValidationError("--service-account-token: not together with --token-file")
+        }
+        guard (serviceAccountToken == nil) == (hubFile == nil) else {
+            throw ValidationError("--service-account-token and --hub-file: one is of no use without the other")
+        }
         if tokenFile?.isEmpty == true { throw ValidationError("--token-file: no file is named") }
     }
 
@@ -40,6 +55,10 @@ struct LeaseOptions: ParsableArguments {
 
     /// What the node proves to the hub that it may have a block.
     private func authority() throws -> (any BlockAuthority)? {
+        if let serviceAccountToken, let hubFile {
+            return AccountAuthority(
+                tokenFile: serviceAccountToken, hubFile: hubFile, proxies: try ProxyRules.inEnvironment())
+        }
         guard let tokenFile else { return nil }
         return TokenAuthority(file: tokenFile, proxies: try ProxyRules.inEnvironment())
     }

@@ -12,7 +12,7 @@ package final class Mesh {
     package let runtime: ContainerRuntime
     package private(set) var pods: [String: Pod] = [:]
     package private(set) var attachments: [String: ContainerRuntime.Attachment] = [:]
-    package private(set) var sidecars: [String: ChildProcess] = [:]
+    package var sidecars: [String: ChildProcess] = [:]
     package internal(set) var hub: ChildProcess?
     /// The hubs that run one role each, after `startHubs`.
     package internal(set) var roleHubs: [HubRole: ChildProcess] = [:]
@@ -64,14 +64,16 @@ package final class Mesh {
 
     /// Starts `warren-hub serve` and returns it when it answers health at `control`, an address and port.
     func serveHub(
-        _ folder: String, uid: UInt32, control: String, relayListen: String = Plan.hubRelay, options: [String] = []
+        _ folder: String, uid: UInt32, control: String, relayListen: String = Plan.hubRelay, options: [String] = [],
+        environment: [String: String] = [:]
     ) throws -> ChildProcess {
         let words = [
             "\(image.folder)/warren-hub", "serve", "--dir", folder, "--listen",
             "0.0.0.0:\(control.split(separator: ":").last ?? "")", "--relay-listen", relayListen,
         ]
         let process = try underlay.hub.spawn(
-            Plan.unprivileged(uid: uid) + words + options, environment: Image.environment(folder: image.folder))
+            Plan.unprivileged(uid: uid) + words + options,
+            environment: environment.merging(Image.environment(folder: image.folder)) { $1 })
         let health = ["curl", "-ksf", "--max-time", "2", "https://\(control)/healthz"]
         try waitUntil("hub healthy", timeout: 15, every: 0.03) {
             guard process.isRunning else { throw LabError.ended("the hub", text: process.standardError) }
