@@ -109,7 +109,8 @@ let core: [Target] = [
     module(
         "NodeAgent",
         [
-            "CNI", "NodePorts", "JSON", "Handover", "Metrics", "Scrape", "Transport", "Tun", "Netlink", "Linux", "CLinux",
+            "CNI", "NodePorts", "JSON", "Handover", "Metrics", "Scrape", "Transport", "Tun", "Netlink", "Linux",
+            "CLinux",
             "Addressing", "Timing",
         ], settings: house),
     module(
@@ -304,7 +305,8 @@ let scenarios: [Target] = [
     .testTarget(
         name: "EndToEndTests",
         dependencies: [
-            "Lab", "NATBox", "Control", "Directory", "Membership", "Sodium", "Linux", "Addressing", "TestSupport", nioCore,
+            "Lab", "NATBox", "Control", "Directory", "Membership", "Sodium", "Linux", "Addressing", "TestSupport",
+            nioCore,
             nioPosix,
         ],
         path: "Tests/EndToEndTests", exclude: ["Rules"], swiftSettings: house),

@@ -44,7 +44,7 @@ struct PodResolver {
         guard let lo = try socket.link(named: "lo") else { return }
         let present = try socket.addresses(on: lo).map(\.prefix.address).filter(ResolverAddress.isOne)
         let meshes = interface.compactMap { IPPrefix($0, length: 48) }
-        let gone = present.filter { $0.isIPv6 && meshes.contains { mesh in mesh.contains($0) } }
+        let gone = present.filter { one in one.isIPv6 && meshes.contains { $0.contains(one) } }
         for address in gone { try socket.remove(IPPrefix(host: address), from: lo) }
         guard !present.contains(where: { $0.isIPv6 && !gone.contains($0) }) else { return }
         for address in present where !address.isIPv6 { try socket.remove(IPPrefix(host: address), from: lo) }

@@ -47,7 +47,7 @@ extension EndToEnd {
             while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()
             """
 
-        private func serve(in pod: Pod) throws -> Lab.ChildProcess {
+        private func serve(in pod: Pod) throws -> LabProcess {
             let server = try pod.spawn(["python3", "-c", Self.server])
             try waitUntil("server", timeout: 5) { server.standardOutput.contains("listening") }
             return server

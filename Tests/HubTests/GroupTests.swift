@@ -2,6 +2,7 @@ import Addressing
 import Directory
 import Membership
 import NIOCore
+import Sodium
 import Testing
 import Timing
 

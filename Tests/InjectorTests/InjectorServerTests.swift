@@ -52,8 +52,7 @@ import Timing
             (options.host, options.port, options.healthPort, options.drain) = ("127.0.0.1", 0, 0, drain)
             let server = InjectorServer(
                 Admission(SidecarInjection(InjectionSettings(image: "warren:test"))), identity: identity,
-                options: options, logger: quiet
-            ) { clock.now }
+                options: options, logger: quiet, now: { clock.now })
             let keeper = CertificateKeeper(
                 store: FolderStore(folder), policy: policy, identity: identity, logger: quiet
             ) { clock.now }

@@ -3,6 +3,7 @@ import Logging
 import Metrics
 import Synchronization
 import TestSupport
+import NIOHTTP1
 import Testing
 import Timing
 

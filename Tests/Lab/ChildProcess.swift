@@ -132,3 +132,6 @@ package struct Output: Sendable {
         [standardOutput, standardError].filter { !$0.isEmpty }.joined(separator: "\n")
     }
 }
+
+/// The same, for who knows another type by that name too.
+package typealias LabProcess = ChildProcess

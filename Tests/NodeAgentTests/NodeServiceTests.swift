@@ -6,6 +6,7 @@ import Linux
 import NodePorts
 import Synchronization
 import TestSupport
+import Scrape
 import Testing
 import Timing
 
