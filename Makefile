@@ -49,14 +49,18 @@ build: deps
 # Suites that measure, or have the machine's namespaces to themselves: one after the other.
 ALONE := EndToEndTests|InteroperabilityTests|RelayFairnessTests|RuntimeTests
 # Suites that start programs and wait for them, each on a thread of the pool that others' tasks need.
-WAITING := BlockLeasingTests|CNITests|ClusterTests|NodeAgentTests|NodePortsTests
+WAITING := BlockLeasingTests|CNITests|ClusterTests|NodeAgentTests|NodePortsTests|TunSourceTests|NameServerTests
+
+# Suites of servers and their clients, whose limits in time pass while others keep the pool's threads busy.
+SERVING := HubTests|KubernetesTests|InjectorTests|DirectoryTests
 
 ## test: everything: unit suites in parallel, then end to end in namespaces; needs root
 test: root deps
 	@$(toolchain)
 	"$$swift" build -c $(CONFIGURATION) --build-tests
 	status=0
-	"$$swift" test -c $(CONFIGURATION) --skip-build --skip "$(ALONE)|$(WAITING)|TraversalTests" || status=1
+	"$$swift" test -c $(CONFIGURATION) --skip-build --skip "$(ALONE)|$(WAITING)|$(SERVING)|TraversalTests" || status=1
+	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(SERVING)" --skip "$(ALONE)" || status=1
 	# By itself: its simulations keep every processor busy for a minute, and others' clocks run.
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "TraversalTests" || status=1
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(WAITING)" || status=1

@@ -89,7 +89,7 @@ package struct ConnectionLoop: Sendable {
                 session.outbox.push(notServed(request, "authority"))
             }
         case .authenticate(let request, _, _), .publish(let request, _), .lookup(let request, _),
-            .withdraw(let request):
+            .withdraw(let request), .members(let request, _):
             guard let directory else {
                 session.outbox.push(notServed(request, "directory"))
                 return true

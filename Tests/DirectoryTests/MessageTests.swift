@@ -106,7 +106,7 @@ import Timing
 
     @Test func `unknown types and versions are dropped and counted`() throws {
         var buffer = ByteBuffer()
-        for (type, version) in [(0xFF, 1), (0xDF, 1), (0xD2, 2), (0xD2, 0), (0x17, 1)] as [(UInt8, UInt8)] {
+        for (type, version) in [(0xFF, 1), (0xDC, 1), (0xD2, 2), (0xD2, 0), (0x17, 1)] as [(UInt8, UInt8)] {
             buffer.writeInteger(UInt16(10))
             buffer.writeBytes([type, version] + [UInt8](repeating: 0, count: 8))
         }

@@ -6,10 +6,11 @@ import Testing
 @Suite struct MetricsPortTests {
     private func sidecar(_ annotations: [(String, JSONValue)], port: UInt16?, drain: Int? = nil) throws -> JSONValue {
         let pod: JSONValue = [
+            "apiVersion": "v1", "kind": "Pod",
             "metadata": [
                 "name": "x", "labels": ["warren.dev/inject": "enabled"],
                 "annotations": .object(annotations.map { JSONValue.Member($0.0, $0.1) }),
-            ], "spec": ["containers": []],
+            ], "spec": ["containers": [["name": "app"]]],
         ]
         let settings = InjectionSettings(image: "i", metricsPort: port, drainSeconds: drain)
         let injected = try #require(SidecarInjection(settings).injecting(pod)).object

@@ -109,7 +109,7 @@ enum PodObjects {
             container.append(.init("state", ["running": [:]]))
         }
         return make(
-            name, "agents", "rs", "enabled",
+            name, "agents", "other", "enabled",
             ["initContainers": [["name": "warren"]], "containers": [["name": "app"]]],
             ["phase": "Pending", "initContainerStatuses": .array([.object(container)])])
     }
