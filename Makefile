@@ -49,10 +49,10 @@ build: deps
 # Suites that measure, or have the machine's namespaces to themselves: one after the other.
 ALONE := EndToEndTests|InteroperabilityTests|RelayFairnessTests|RuntimeTests
 # Suites that start programs and wait for them, each on a thread of the pool that others' tasks need.
-WAITING := BlockLeasingTests|CNITests|ClusterTests|NodeAgentTests|NodePortsTests|TunSourceTests|NameServerTests
+WAITING := ^BlockLeasingTests|^CNITests|^ClusterTests|^NodeAgentTests|^NodePortsTests|[.]TunSourceTests|[.]NameServerTests
 
 # Suites of servers and their clients, whose limits in time pass while others keep the pool's threads busy.
-SERVING := HubTests|KubernetesTests|InjectorTests|DirectoryTests
+SERVING := ^HubTests|^KubernetesTests|^InjectorTests|^DirectoryTests
 
 ## test: everything: unit suites in parallel, then end to end in namespaces; needs root
 test: root deps

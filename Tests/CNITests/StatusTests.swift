@@ -88,7 +88,7 @@ import Testing
     }
 
     @Test func `every answer comes within 50 ms, with the right code`() throws {
-        let absent = #""agent":"\(runtime.folder.path)/none.sock","agentRequired":true"#
+        let absent = #""agent":"\#(runtime.folder.path)/none.sock","agentRequired":true"#
         let cases: [(String, Int64?)] = [
             (runtime.configuration("1.1.0"), nil), (runtime.configuration("1.1.0", absent), 50),
             (runtime.configuration("1.1.0", #""leaseEnds":1"#), 50),

@@ -157,7 +157,10 @@ extension EndToEnd {
                 #expect(try Self.dig(c, name).status == "SERVFAIL")
                 try mesh.startHub()
                 try mesh.waitReady(c, timeout: 30)
-                #expect(try Self.dig(c, "aaaa", name).data == [six])
+                // Once the other has published its record anew.
+                try waitUntil("the mesh's names in pod-c", timeout: 20) {
+                    try Self.dig(c, "aaaa", name).data == [six]
+                }
             }
         }
 

@@ -126,6 +126,12 @@ extension EndToEnd {
                 other.signal(SIGTERM)
                 #expect(try other.wait(timeout: 6) == 0)
                 #expect((1.8...3.5).contains(Clock.now - start))
+                // The peer's waits for the same stream, whose other end is gone.
+                let last = try mesh.sidecar(of: b)
+                last.signal(SIGTERM)
+                usleep(300_000)
+                last.signal(SIGTERM)
+                #expect(try last.wait(timeout: 3) == 0)
             }
         }
 
