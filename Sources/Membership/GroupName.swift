@@ -9,7 +9,9 @@ package struct GroupName: Hashable, Sendable, CustomStringConvertible {
     package init?(_ text: String) {
         let dots = text.utf8.count { $0 == UInt8(ascii: ".") }
         let labels = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-        guard text.utf8.count <= 63, dots == 1, AgentName.isValid(text), labels.allSatisfy(Self.isLabel) else { return nil }
+        guard text.utf8.count <= 63, dots == 1, AgentName.isValid(text), labels.allSatisfy(Self.isLabel) else {
+            return nil
+        }
         description = text
     }
 
