@@ -42,7 +42,7 @@ package struct SidecarArguments: ParsableArguments {
     package var startupTimeout = 60
     @Option(
         help: ArgumentHelp(
-            "The cluster's name server (again for more, at most 3): pods find names of the mesh too, and all others there.",
+            "The cluster's name server (again for more, at most 3): pods find names of the mesh too, and all others there; 'resolv.conf' for those that this process has, as a pod of the cluster.",
             valueName: "address"))
     package var clusterDns: [String] = []
     @Option(help: ArgumentHelp("The cluster's domain.", valueName: "domain"))
@@ -108,17 +108,32 @@ package struct SidecarArguments: ParsableArguments {
             guard clusterDns.isEmpty else { throw ValidationError("--cluster-dns: --mesh-domain is needed with it") }
             return nil
         }
-        guard (1...3).contains(clusterDns.count) else {
+        let servers = clusterDns == ["resolv.conf"] ? try Self.ownServers() : clusterDns
+        guard (1...3).contains(servers.count) else {
             throw ValidationError("--mesh-domain: one to three --cluster-dns are needed with it")
         }
-        for server in clusterDns where IPAddress(server) == nil && Endpoint(server) == nil {
+        for server in servers where IPAddress(server) == nil && Endpoint(server) == nil {
             throw ValidationError("--cluster-dns \(server): an address is needed, with a port or without")
         }
         for (option, domain) in [("--cluster-domain", clusterDomain), ("--mesh-domain", meshDomain)]
         where !InjectionSettings.isObjectName(domain) {
             throw ValidationError("\(option) \(domain): not a domain")
         }
-        return InjectionSettings.DNS(servers: clusterDns, clusterDomain: clusterDomain, meshDomain: meshDomain)
+        return InjectionSettings.DNS(servers: servers, clusterDomain: clusterDomain, meshDomain: meshDomain)
+    }
+
+    /// The name servers of resolv.conf(5), the first three: those of the cluster where this is a pod of it.
+    private static func ownServers() throws -> [String] {
+        let file = "/etc/resolv.conf"
+        do {
+            let text = String(decoding: try FileDescriptor(open: file, O_RDONLY).readToEnd(limit: 65536), as: UTF8.self)
+            let servers = text.split(separator: "\n").compactMap { line -> String? in
+                let words = line.split { $0 == " " || $0 == "\t" }
+                return words.count >= 2 && words[0] == "nameserver" ? String(words[1]) : nil
+            }
+            guard !servers.isEmpty else { throw ValidationError("it names no server") }
+            return Array(servers.prefix(3))
+        } catch { throw ValidationError("--cluster-dns resolv.conf: \(file): \(error)") }
     }
 
     private func tokenSource() throws -> InjectionSettings.TokenSource {
