@@ -206,7 +206,8 @@ let full: [Target] = [
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     module("Manifest", ["JSON", "CYAML"], settings: house),
     module("Injection", ["JSON", "Membership", "Addressing"], settings: house),
-    module("InjectionArguments", ["Injection", "Membership", "Linux", "Addressing", arguments], settings: house),
+    module(
+        "InjectionArguments", ["Injection", "Membership", "DNS", "Linux", "Addressing", arguments], settings: house),
     module(
         "Kubernetes", ["JSON", "Addressing", "Linux", "Timing", nioCore, nioPosix, nioHTTP1, nioSSL], settings: house),
     module(

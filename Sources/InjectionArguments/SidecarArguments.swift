@@ -1,5 +1,6 @@
 import Addressing
 package import ArgumentParser
+import DNS
 import Glibc
 package import Injection
 import Linux
@@ -109,10 +110,10 @@ package struct SidecarArguments: ParsableArguments {
             return nil
         }
         let servers = clusterDns == ["resolv.conf"] ? try Self.ownServers() : clusterDns
-        guard (1...3).contains(servers.count) else {
+        guard (1...ServerList.limit).contains(servers.count) else {
             throw ValidationError("--mesh-domain: one to three --cluster-dns are needed with it")
         }
-        for server in servers where IPAddress(server) == nil && Endpoint(server) == nil {
+        for server in servers where ServerList.endpoint(server) == nil {
             throw ValidationError("--cluster-dns \(server): an address is needed, with a port or without")
         }
         for (option, domain) in [("--cluster-domain", clusterDomain), ("--mesh-domain", meshDomain)]
@@ -122,18 +123,16 @@ package struct SidecarArguments: ParsableArguments {
         return InjectionSettings.DNS(servers: servers, clusterDomain: clusterDomain, meshDomain: meshDomain)
     }
 
-    /// The name servers of resolv.conf(5), the first three: those of the cluster where this is a pod of it.
+    /// Those of the cluster, where this is a pod of it.
     private static func ownServers() throws -> [String] {
         let file = "/etc/resolv.conf"
-        do {
-            let text = String(decoding: try FileDescriptor(open: file, O_RDONLY).readToEnd(limit: 65536), as: UTF8.self)
-            let servers = text.split(separator: "\n").compactMap { line -> String? in
-                let words = line.split { $0 == " " || $0 == "\t" }
-                return words.count >= 2 && words[0] == "nameserver" ? String(words[1]) : nil
-            }
-            guard !servers.isEmpty else { throw ValidationError("it names no server") }
-            return Array(servers.prefix(3))
-        } catch { throw ValidationError("--cluster-dns resolv.conf: \(file): \(error)") }
+        let text: [UInt8]
+        do { text = try FileDescriptor(open: file, O_RDONLY).readToEnd(limit: 65536) } catch {
+            throw ValidationError("--cluster-dns resolv.conf: \(error)")
+        }
+        let servers = ServerList.servers(inResolvConf: String(decoding: text, as: UTF8.self), besides: [])
+        guard !servers.isEmpty else { throw ValidationError("--cluster-dns resolv.conf: \(file) names no server") }
+        return servers.map { "\($0.address)" }
     }
 
     private func tokenSource() throws -> InjectionSettings.TokenSource {

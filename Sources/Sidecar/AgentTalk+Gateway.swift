@@ -70,9 +70,8 @@ extension AgentTalk {
         while !servers.isEmpty {
             let addresses = PodInterface.underlayAddresses(besides: run.configuration.interface)
             if addresses != known {
-                if let server = servers.first,
-                    let depth = try? await Self.onThread({ try NATDepth.measure(toward: server) })
-                {
+                if let server = servers.first {
+                    let depth = try? await Self.onThread { try NATDepth.measure(toward: server) }
                     tunnel.perform { _, peering in peering.engine.setNATDepth(depth) }
                 }
                 let report = try? await Self.onThread {

@@ -73,6 +73,22 @@ import Testing
         #expect(list["items"]?.elements?.count == 2)
     }
 
+    /// Where the injector is a pod of the cluster, its own servers are the cluster's.
+    @Test func `the name servers of this process's resolv.conf are taken when it is told so`() throws {
+        let words = ["inject", "-f", "-", "--mesh-domain", "m.warren.internal", "--cluster-dns", "resolv.conf"]
+        let result = try Self.run("warren", words, input: Self.manifest)
+        let file = (try? String(contentsOfFile: "/etc/resolv.conf", encoding: .utf8)) ?? ""
+        let lines = file.split(separator: "\n").map { $0.split(separator: " ") }
+        let servers = lines.filter { $0.first == "nameserver" && $0.count > 1 }.prefix(3).map { $0[1] }
+        guard !servers.isEmpty else {
+            #expect(result.status != 0 && result.error.contains("--cluster-dns resolv.conf"))
+            return
+        }
+        #expect(result.status == 0, "\(result.error)")
+        for server in servers { #expect(result.out.contains("--dns-upstream=\(server)")) }
+        #expect(result.out.contains("m.warren.internal") && result.out.contains("dnsPolicy: None"))
+    }
+
     @Test(arguments: [
         (["--plain-sidecar"], "postStart"), (["--kubernetes-version", "v1.28.4"], "postStart"),
         (["--device", "warren.dev/tun"], "warren.dev/tun: \"1\""),
