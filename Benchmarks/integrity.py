@@ -6,7 +6,8 @@ Two of our daemons, for every setting of the four offloads, both families (outsi
 window that the receiver opens, so that no queue overflows and every loss is a finding; every datagram carries its number,
 and sender and receiver use segmentation offload themselves, so that the TUN's is used too. That an offload was in effect, or
 was not, is read off the sizes that the kernel counted: a cell that did not test what it says fails. FULL=1 adds 10 GB with
-everything on; QUICK=1 runs eight cells only. Status 1 when a byte was lost, reordered or corrupted. Needs root.
+everything on; QUICK=1 runs eight cells only. At the end flows whose datagrams are long and short by turns pass beside bulk and
+questions that overtake it. Status 1 when a byte was lost, reordered or corrupted. Needs root.
 """
 import hashlib
 import itertools
@@ -137,7 +138,51 @@ def receive_udp(address, total, size):
             'corrupted': corrupted}
 
 
-ENDS = {'send-tcp': send_tcp, 'receive-tcp': receive_tcp, 'send-udp': send_udp, 'receive-udp': receive_udp}
+def mixed_size(index):
+    """Of a flow that is by turns short, as what overtakes bulk, and long."""
+    return (40, 1200, 60, 1200, 1200, 200)[index % 6]
+
+
+def send_mixed(address, total, _):
+    """Three flows until so many seconds are over, faster than others leave room for: losses are not counted."""
+    flows = []
+    for _ in range(3):
+        flows.append(socket.socket(family(address), socket.SOCK_DGRAM))
+        flows[-1].connect((address, PORT))
+    sent, end = 0, time.time() + total
+    while time.time() < end:
+        for number, flow in enumerate(flows):
+            for index in range(sent, sent + 6):
+                flow.send(struct.pack('!QB', index, number) + chunk(index, mixed_size(index) - 9))
+        sent += 6
+        time.sleep(0.0005)
+    for flow in flows:
+        flow.close()
+    return {'count': sent * len(flows)}
+
+
+def receive_mixed(address, total, _):
+    got, reordered, corrupted, expected = 0, 0, 0, {}
+    with socket.socket(family(address), socket.SOCK_DGRAM) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+        receiver.bind((address, PORT))
+        print('ready', flush=True)
+        receiver.settimeout(20)
+        try:
+            while True:
+                data = receiver.recv(65536)
+                receiver.settimeout(2)
+                index, number = struct.unpack('!QB', data[:9])
+                got += 1
+                corrupted += data[9:] != chunk(index, mixed_size(index) - 9)
+                reordered += index < expected.get(number, 0)
+                expected[number] = max(expected.get(number, 0), index + 1)
+        except TimeoutError:
+            pass
+    return {'count': got, 'reordered': reordered, 'corrupted': corrupted}
+
+
+ENDS = {'send-mixed': send_mixed, 'receive-mixed': receive_mixed, 'send-tcp': send_tcp, 'receive-tcp': receive_tcp, 'send-udp': send_udp, 'receive-udp': receive_udp}
 
 
 # The matrix.
@@ -252,6 +297,32 @@ def cell(label, tunnel, switches, mtu, v6, total):
     return good
 
 
+def mixture(number, threads, seconds):
+    """Flows of short and long datagrams, bulk and questions, all at once; whether each flow kept its order."""
+    tunnel = start(2 * number + 2 - threads, (), 1400)
+    left, right = tunnel.cable.sides
+    address = tunnel.inner[1]
+    program = [sys.executable, os.path.abspath(__file__)]
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+    bulk = right.spawn(['iperf3', '-s', '-1'])
+    receiver = right.spawn(program + ['receive-mixed', address, str(seconds), '0'], **pipes)
+    receiver.stdout.readline()
+    stream = left.spawn(['iperf3', '-J', '-C', 'cubic', '-c', address, '-t', str(seconds)], **pipes)
+    sender = left.spawn(program + ['send-mixed', address, str(seconds), '0'], **pipes)
+    left.run(['ping', '-q', '-i', '0.01', '-c', str(seconds * 90), address], check=False)
+    sent = json.loads(sender.communicate(timeout=60)[0])
+    got = json.loads(receiver.communicate(timeout=60)[0])
+    rate = json.loads(stream.communicate(timeout=60)[0])['end']['sum_received']['bits_per_second'] / 1e9
+    bulk.wait()
+    tunnel.remove()
+    # A run without its bulk, or nearly without datagrams, would show nothing.
+    good = not got['reordered'] and not got['corrupted'] and got['count'] > sent['count'] / 4 and rate > 0.2
+    print(f'mixed flows beside {rate:.1f} Gbit/s, {threads} packet thread{"s" if threads > 1 else ""}: {got["count"]} of '
+          f'{sent["count"]} datagrams, reordered {got["reordered"]} corrupted {got["corrupted"]}  {"ok" if good else "FAIL"}',
+          flush=True)
+    return good
+
+
 def main():
     harness.begin()
     started = time.time()
@@ -282,9 +353,10 @@ def main():
         total += 20
         failed += not cell('all on, 10 GB', tunnel, (), 1400, False, 10_000_000_000)
         tunnel.remove()
+    mixtures = [mixture(5 + index, threads, 4) for index, threads in enumerate((2, 1))]
     print(f'make bench-integrity: {cells - failed} of {cells} cells clean, {total:.1f} GB hashed at both ends in '
-          f'{time.time() - started:.0f} s' + (', FAILED' if failed else ''))
-    return 1 if failed else 0
+          f'{time.time() - started:.0f} s' + (', FAILED' if failed or not all(mixtures) else ''))
+    return 1 if failed or not all(mixtures) else 0
 
 
 if __name__ == '__main__':

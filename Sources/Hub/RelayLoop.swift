@@ -175,7 +175,6 @@ final class RelayLoop: @unchecked Sendable {
             }
         }
         for index in 0..<receiving.count { runs.release(receiving.buffer(index)) }
-        receiving.finish()
     }
 
     /// Sends what is next in the fair queue: false when nothing was, or nothing can be now.

@@ -5,8 +5,6 @@
 package struct PooledReceiveBatch: ~Copyable, Sendable {
     private let tables: MessageTables
     private var buffers: [UInt32]
-    /// Buffers that the next receive may fill, from the front.
-    private var lent = 0
     private var errors: UInt64 = 0
 
     /// Messages of the last `receive`: their buffers are the caller's.
@@ -21,18 +19,19 @@ package struct PooledReceiveBatch: ~Copyable, Sendable {
         buffers = Array(repeating: 0, count: capacity)
     }
 
-    /// Takes what is there, at most `capacity` messages and as many as the pool has buffers for, and returns how many. Each
-    /// one's buffer is from now on the caller's to give back.
-    package mutating func receive(from raw: Int32, into pool: inout PacketPool) -> Int {
-        while lent < tables.capacity, let buffer = pool.take() {
+    /// Takes what is there, at most `limit` messages, the batch's capacity and as many as the pool has buffers for, and returns
+    /// how many. Each one's buffer is from now on the caller's to give back.
+    package mutating func receive(from raw: Int32, into pool: inout PacketPool, limit: Int = .max) -> Int {
+        var lent = 0
+        while lent < min(limit, tables.capacity), let buffer = pool.take() {
             buffers[lent] = buffer
-            lent += 1
+            unsafe tables.setBuffer(lent, memory(lent, in: pool))
+            tables.lend(lent)
+            lent &+= 1
         }
-        for index in 0..<lent {
-            unsafe tables.setBuffer(index, memory(index, in: pool))
-            tables.lend(index)
-        }
-        count = lent == 0 ? 0 : tables.receive(lent, from: raw, errors: &errors)
+        count = lent == 0 || raw < 0 ? 0 : tables.receive(lent, from: raw, errors: &errors)
+        // The next to be taken are the same again.
+        for index in (count..<lent).reversed() { pool.give(buffers[index]) }
         return count
     }
 
@@ -50,13 +49,5 @@ package struct PooledReceiveBatch: ~Copyable, Sendable {
 
     private func memory(_ index: Int, in pool: borrowing PacketPool) -> UnsafeMutableRawBufferPointer {
         unsafe UnsafeMutableRawBufferPointer(rebasing: pool.bytes(buffers[index])[..<Self.messageSize])
-    }
-
-    /// To be called once all messages of the last receive are dealt with.
-    package mutating func finish() {
-        // What was not filled stays lent for the next time.
-        for index in count..<lent { buffers[index - count] = buffers[index] }
-        lent -= count
-        count = 0
     }
 }

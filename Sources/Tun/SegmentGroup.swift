@@ -34,7 +34,8 @@ struct SegmentGroup {
     private var length = 0
     private(set) var segmentSize = 0
     private(set) var segments = 0
-    private var nextSequence: UInt32 = 0
+    /// Of TCP: the sequence number after the last packet.
+    private(set) var nextSequence: UInt32 = 0
     private var nextIdentification: UInt16 = 0
     private var isPushed = false
     /// Whether another packet may join.
@@ -62,6 +63,9 @@ struct SegmentGroup {
         if layout.isTCP {
             let flags = packet.word16(layout.transport &+ 12) & TCPFlags.all
             nextSequence = packet.word32(layout.transport &+ 4) &+ UInt32(truncatingIfNeeded: segmentSize)
+            // Beginning and end of a connection take a number each (RFC 9293 3.4).
+            if flags & TCPFlags.synchronize != 0 { nextSequence &+= 1 }
+            if flags & TCPFlags.finish != 0 { nextSequence &+= 1 }
             isOpen = flags == TCPFlags.acknowledge && segmentSize > 0
         } else {
             isOpen = segmentSize > 0 && Self.isPlainUDP(packet, layout)

@@ -221,6 +221,7 @@ package struct SegmentSplitter: ~Copyable {
 /// Bits of the 16-bit word with data offset and flags (RFC 9293 3.1).
 enum TCPFlags {
     static let finish: UInt16 = 0x01
+    static let synchronize: UInt16 = 0x02
     static let push: UInt16 = 0x08
     static let acknowledge: UInt16 = 0x10
     static let congestionWindowReduced: UInt16 = 0x80

@@ -7,24 +7,45 @@ import WireGuard
 /// UDP to TUN: takes datagrams, opens transport data in place and writes it to the pod; all else is the control thread's.
 /// Owned by one packet thread; all buffers are allocated once.
 struct Inbound: ~Copyable {
-    /// Bytes of one socket in a turn, before the loop looks at its other descriptors, and in one receive: while they come
-    /// in bulk, few messages are taken at once, which are still in the cache when they are opened and don't wait for others.
+    /// Bytes of one socket in a turn, before the loop looks at its other descriptors.
     private static let bytesPerTurn = 2 << 20
-    private static let bulk = 32 << 10
+    /// Messages in one receive: while they come in bulk, few are taken at once, which are still in the cache when they are
+    /// opened and don't wait for others.
+    private static let messages = 16
     private static let bulkMessages = 2
+    /// A short packet, sealed and for a relay.
+    private static let short = LookAhead.short &+ 32 &+ RelayRoute.headerSize
+
+    /// What one receive brought.
+    @safe
+    private struct Waiting {
+        // Safe: both views are of the pool's buffer, which is taken until the entry is dealt with.
+        var message: ReceivedMessage
+        let path: Path
+        let buffer: UInt32
+        /// Of the pod, already opened: all there is in it.
+        var packet: UnsafeMutableRawBufferPointer?
+    }
 
     private let io: PacketIO
-    private var receiving: ReceiveBatch
+    private var receiving: PooledReceiveBatch
+    private var pool: PacketPool
+    private var waiting = FixedQueue<Waiting>(capacity: messages)
+    /// Buffers with packets that the coalescer has.
+    private var used: [UInt32] = []
     private var coalescer: SegmentCoalescer
+    private var lookAhead = LookAhead()
     private var delay = QueueDelay()
     private var isBulk = false
     private let verdict = PacketVerdict()
     private var batch = PacketTally.Batch()
 
     init(_ io: PacketIO) throws(TransportError) {
-        let receiving = try ReceiveBatch()
+        let pool = try PacketPool(buffers: Self.messages, bufferSize: PooledReceiveBatch.bufferSize)
         self.io = io
-        self.receiving = receiving
+        self.pool = pool
+        receiving = PooledReceiveBatch(messages: Self.messages)
+        used.reserveCapacity(Self.messages)
         coalescer = SegmentCoalescer(offloads: io.offloads)
     }
 
@@ -32,26 +53,78 @@ struct Inbound: ~Copyable {
     mutating func receive(socket: UInt8, now: MonotonicTime) {
         let raw = io.sockets.read { $0.table[socket] } ?? -1
         var taken = 0
-        var limit = isBulk ? Self.bulkMessages : Int.max
-        while taken < Self.bytesPerTurn {
-            let count = receiving.receive(from: raw, limit: limit)
-            guard count > 0 else { break }
-            let before = taken
-            for index in 0..<count {
-                guard var message = receiving.message(index) else { continue }
-                if index == 0, let arrival = message.arrival {
-                    // One message alone has waited for this thread, and no queue behind another.
-                    delay.note(isBulk && count > 1 ? waited(since: arrival) : .zero, now: now)
-                }
-                unsafe taken &+= message.bytes.count &+ 256
-                let path = Path.direct(socket: socket, message.source)
-                while let datagram = unsafe message.next() { unsafe received(datagram, from: path, now) }
+        while true {
+            if taken < Self.bytesPerTurn { taken &+= take(from: raw, socket, now) }
+            guard let first = waiting.popFirst() else { break }
+            if let arrival = first.message.arrival {
+                // One message alone has waited for this thread, and no queue behind another.
+                delay.note(isBulk && !waiting.isEmpty ? waited(since: arrival) : .zero, now: now)
             }
-            // The packets live in the receive batch's memory: out with them before it is used again.
-            flush()
-            isBulk = taken &- before >= Self.bulk
-            limit = isBulk ? Self.bulkMessages : .max
+            var size = unsafe first.message.bytes.count
+            deal(with: first, now)
+            while !lookAhead.isOn(now: now) || size < LookAhead.bulk, let next = waiting.popFirst() {
+                unsafe size &+= next.message.bytes.count
+                deal(with: next, now)
+            }
+            release()
+            isBulk = size >= LookAhead.bulk
+            lookAhead.note(size, now: now)
         }
+    }
+
+    /// Receives once, and deals at once with what need not wait for what came before it; how many bytes came, as they count.
+    private mutating func take(from raw: Int32, _ socket: UInt8, _ now: MonotonicTime) -> Int {
+        let limit = isBulk && !lookAhead.isOn(now: now) ? Self.bulkMessages : Self.messages
+        let count = receiving.receive(from: raw, into: &pool, limit: limit)
+        var bytes = 0
+        for index in 0..<count {
+            let buffer = receiving.buffer(index)
+            guard let message = receiving.message(index, in: pool) else {
+                pool.give(buffer)
+                continue
+            }
+            unsafe bytes &+= message.bytes.count &+ 256
+            var entry = unsafe Waiting(
+                message: message, path: .direct(socket: socket, message.source), buffer: buffer)
+            let isAlone = unsafe message.bytes.count <= min(Self.short, message.segmentSize)
+            if isAlone, isBulk || bytes >= LookAhead.bulk {
+                guard let packet = unsafe open(message.bytes, from: entry.path, now) else {
+                    pool.give(buffer)
+                    continue
+                }
+                if unsafe coalescer.mayOvertake(packet) {
+                    lookAhead.met(now: now)
+                    if !waiting.isEmpty {
+                        unsafe deliver(packet, now)
+                        used.append(buffer)
+                        continue
+                    }
+                }
+                unsafe entry.packet = unsafe packet
+            }
+            waiting.append(entry)
+        }
+        if !used.isEmpty { release() }
+        return bytes
+    }
+
+    private mutating func deal(with entry: Waiting, _ now: MonotonicTime) {
+        if let packet = unsafe entry.packet {
+            unsafe deliver(packet, now)
+        } else {
+            var message = entry.message
+            while let datagram = unsafe message.next() {
+                if let packet = unsafe open(datagram, from: entry.path, now) { unsafe deliver(packet, now) }
+            }
+        }
+        used.append(entry.buffer)
+    }
+
+    /// Writes what the coalescer has, which lives in the buffers that are free then.
+    private mutating func release() {
+        flush()
+        // The next to be taken are the same again.
+        while let buffer = used.popLast() { pool.give(buffer) }
     }
 
     /// Takes what came in by streams.
@@ -59,7 +132,8 @@ struct Inbound: ~Copyable {
         for message in io.streams?.take() ?? [] {
             while let frame = unsafe message.next() {
                 guard let agent = unsafe RelayRoute.source(of: frame) else { continue }
-                unsafe receivedRelayed(frame, from: .relayed(relay: message.relay, agent), now)
+                let path = Path.relayed(relay: message.relay, agent)
+                if let packet = unsafe openRelayed(frame, from: path, now) { unsafe deliver(packet, now) }
             }
             // The packets live in the message's memory.
             withExtendedLifetime(message) { flush() }
@@ -72,46 +146,54 @@ struct Inbound: ~Copyable {
         return .nanoseconds(UInt64(max(0, waited)))
     }
 
-    /// Demultiplexes one datagram: WireGuard first, because its receiver index can look like anything else.
+    /// The pod's packet in one datagram; nil when there is none, and all else was done with it. Demultiplexes WireGuard first,
+    /// because its receiver index can look like anything else.
     @inline(__always)
-    private mutating func received(
+    private mutating func open(
         _ datagram: UnsafeMutableRawBufferPointer, from path: Path, _ now: MonotonicTime
-    ) {
-        if unsafe PacketIO.isWireGuard(datagram) {
-            unsafe receivedWireGuard(datagram, from: path, now)
-        } else if case .direct(_, let source) = path,
+    ) -> UnsafeMutableRawBufferPointer? {
+        if unsafe PacketIO.isWireGuard(datagram) { return unsafe openWireGuard(datagram, from: path, now) }
+        if case .direct(_, let source) = path,
             let relayed = io.relays.read({ unsafe $0.path(datagram, from: source) }) ?? nil
         {
-            unsafe receivedRelayed(datagram, from: relayed, now)
-        } else {
-            unsafe handOver(datagram, from: path)
+            return unsafe openRelayed(datagram, from: relayed, now)
         }
+        unsafe handOver(datagram, from: path)
+        return nil
     }
 
-    /// A frame of relay data.
+    /// The same for a frame of relay data.
     @inline(__always)
-    private mutating func receivedRelayed(
+    private mutating func openRelayed(
         _ frame: UnsafeMutableRawBufferPointer, from path: Path, _ now: MonotonicTime
-    ) {
+    ) -> UnsafeMutableRawBufferPointer? {
         let payload = unsafe UnsafeMutableRawBufferPointer(rebasing: frame[RelayRoute.headerSize...])
-        if unsafe PacketIO.isWireGuard(payload) {
-            unsafe receivedWireGuard(payload, from: path, now)
-        } else {
-            unsafe handOver(payload, from: path)
-        }
+        if unsafe PacketIO.isWireGuard(payload) { return unsafe openWireGuard(payload, from: path, now) }
+        unsafe handOver(payload, from: path)
+        return nil
     }
 
     @inline(__always)
-    private mutating func receivedWireGuard(
+    private mutating func openWireGuard(
         _ datagram: UnsafeMutableRawBufferPointer, from path: Path, _ now: MonotonicTime
-    ) {
+    ) -> UnsafeMutableRawBufferPointer? {
         // The type is in the first byte.
-        guard unsafe datagram[0] == MessageType.transport.rawValue else { return unsafe handOver(datagram, from: path) }
+        guard unsafe datagram[0] == MessageType.transport.rawValue else {
+            unsafe handOver(datagram, from: path)
+            return nil
+        }
         let opened = unsafe io.plane.open(datagram, now: now)
         if let peer = opened.peer { tell(peer, opened, on: path, now) }
-        if let reason = opened.dropped { return io.plane.drops.count(reason) }
-        guard !opened.packet.isEmpty else { return }
-        let packet = unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[opened.packet])
+        if let reason = opened.dropped {
+            io.plane.drops.count(reason)
+            return nil
+        }
+        return opened.packet.isEmpty ? nil : unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[opened.packet])
+    }
+
+    /// Hands the pod's packet to the coalescer, which has it until `flush`.
+    @inline(__always)
+    private mutating func deliver(_ packet: UnsafeMutableRawBufferPointer, _ now: MonotonicTime) {
         if unsafe QueueDelay.mayLose(packet), delay.takesOne(now: now) { return io.plane.drops.count(.queueDelay) }
         batch.count(packet.count, now)
         if unsafe !coalescer.add(packet) {

@@ -9,29 +9,36 @@ import WireGuard
 struct Outbound: ~Copyable {
     /// How many frames are read before the loop looks at its other descriptors: up to 2 MB of a bulk flow.
     private static let framesPerTurn = 32
-    private static let bulk = 32 << 10
+    /// How many frames wait at most while it looks ahead.
+    private static let frames = 8
     /// What sealing adds at most: WireGuard's header and tag, padding, and a relay header.
     private static let sealingRoom = 32 + 16 + RelayRoute.headerSize
 
     private let io: PacketIO
     private var sending: SendBatch
     private var streamRun = StreamRun()
-    private let frame: PacketPool
-    private let frameBuffer: UInt32
+    /// A frame of the TUN that was read, in a buffer of the pool.
+    private struct Frame {
+        let buffer: UInt32
+        let length: Int
+        let order: FlowOrder
+    }
+    private var pool: PacketPool
+    private var waiting = FixedQueue<Frame>(capacity: frames)
+    private var lookAhead = LookAhead()
+    private var lastBulk = FlowOrder.unknown
     /// The socket whose send buffer was full at the last flush: the TUN is not read until it is not.
     private(set) var blockedSocket: UInt8?
     private var batch = PacketTally.Batch()
 
     init(_ io: PacketIO) throws(TransportError) {
-        var frame = try PacketPool(buffers: 1, bufferSize: TunDevice.frameBufferSize)
-        guard let buffer = frame.take() else { throw .system(SystemError("allocate the frame buffer", .noBuffers)) }
+        let pool = try PacketPool(buffers: Self.frames, bufferSize: TunDevice.frameBufferSize)
         var sending = try SendBatch()
         if !OffloadSwitches.chosen.sendsSegments {
             for socket in UInt8(0)..<32 { sending.setSegmentation(false, socket: socket) }
         }
         self.io = io
-        self.frame = frame
-        frameBuffer = buffer
+        self.pool = pool
         self.sending = sending
     }
 
@@ -39,28 +46,69 @@ struct Outbound: ~Copyable {
     ///
     /// - Throws: when the device is gone (EBADFD) or otherwise unusable.
     mutating func transmit(now: MonotonicTime) throws(SystemError) {
-        let buffer = unsafe frame.bytes(frameBuffer)
-        for _ in 0..<Self.framesPerTurn {
-            let length = unsafe io.tun.read(into: buffer)
-            if length <= 0 {
-                let errno = Errno(Int32(-length))
-                if errno == .again || length == 0 { break }
-                if errno == .interrupted { continue }
-                // EIO: the interface is down; it may come up again.
-                if errno == .inputOutput { break }
-                throw SystemError("read the TUN device", errno)
-            }
-            do {
-                var splitter = try unsafe SegmentSplitter(buffer, length: length)
-                while let packet = unsafe splitter.next(paddingLimit: io.mtu) {
-                    // The rest of a run that is too large is as large: one answer is enough for all of it.
-                    guard unsafe transmit(packet, now) else { break }
-                }
-            } catch { TunnelCounters.add(io.counters.malformed) }
+        var frames = 0
+        while true {
+            let limit = lookAhead.isOn(now: now) ? Self.frames : 1
+            while frames < Self.framesPerTurn, waiting.count < limit, try take(now) { frames += 1 }
+            guard let frame = waiting.popFirst() else { break }
+            // What has gone before this frame does not wait for its sealing.
+            if frame.length >= LookAhead.bulk { flush() }
+            transmit(frame, now)
             // A large frame is a send of its own: what is sealed does not wait for the sealing of others.
-            if sending.pendingBytes >= Self.bulk { flush() }
+            if sending.pendingBytes >= LookAhead.bulk { flush() }
         }
         flush()
+    }
+
+    /// Reads a frame, which waits for its turn, or goes first. False when there is none.
+    private mutating func take(_ now: MonotonicTime) throws(SystemError) -> Bool {
+        guard let number = pool.take() else { return false }
+        let buffer = unsafe pool.bytes(number)
+        let length = unsafe io.tun.read(into: buffer)
+        if length <= 0 {
+            pool.give(number)
+            let errno = Errno(Int32(-length))
+            if errno == .interrupted { return true }
+            // EIO: the interface is down; it may come up again.
+            if errno == .again || errno == .inputOutput || length == 0 { return false }
+            throw SystemError("read the TUN device", errno)
+        }
+        if length <= LookAhead.short &+ VirtioNetHeader.size, goesFirst(number, length, now) {
+            transmit(Frame(buffer: number, length: length, order: .unknown), now)
+        } else {
+            let order = unsafe FlowOrder(packet(number, length))
+            if length >= LookAhead.bulk { lastBulk = order }
+            lookAhead.note(length, now: now)
+            waiting.append(Frame(buffer: number, length: length, order: order))
+        }
+        return true
+    }
+
+    /// Whether a short frame need not wait for those that do.
+    @inline(__always)
+    private mutating func goesFirst(_ number: UInt32, _ length: Int, _ now: MonotonicTime) -> Bool {
+        guard lookAhead.isAfterBulk(now: now) else { return waiting.isEmpty }
+        let order = unsafe FlowOrder(packet(number, length))
+        guard order.mayOvertake(waiting.lazy.map(\.order)) else { return false }
+        // The end of a run is short too, and nobody else's.
+        if order != lastBulk { lookAhead.met(now: now) }
+        return true
+    }
+
+    private borrowing func packet(_ number: UInt32, _ length: Int) -> UnsafeMutableRawBufferPointer {
+        unsafe UnsafeMutableRawBufferPointer(
+            rebasing: pool.bytes(number)[VirtioNetHeader.size..<max(VirtioNetHeader.size, length)])
+    }
+
+    private mutating func transmit(_ frame: Frame, _ now: MonotonicTime) {
+        do {
+            var splitter = try unsafe SegmentSplitter(pool.bytes(frame.buffer), length: frame.length)
+            while let packet = unsafe splitter.next(paddingLimit: io.mtu) {
+                // The rest of a run that is too large is as large: one answer is enough for all of it.
+                guard unsafe transmit(packet, now) else { break }
+            }
+        } catch { TunnelCounters.add(io.counters.malformed) }
+        pool.give(frame.buffer)
     }
 
     /// Seals one packet of the pod, padded behind its IP length, into the send batch. False when it is too large.

@@ -16,6 +16,9 @@ extension EndToEnd {
             let output = try sandbox.result(of: ["python3", script], environment: environment, timeout: 300)
             #expect(output.status == 0, "\(output.standardOutput)\(output.standardError)")
             #expect(output.standardOutput.contains("8 of 8 cells clean"))
+            #expect(
+                output.standardOutput.split(separator: "\n").count { $0.hasPrefix("mixed flows") && $0.hasSuffix("ok") }
+                    == 2)
         }
     }
 }

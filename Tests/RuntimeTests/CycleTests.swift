@@ -114,6 +114,8 @@ extension Runtimes {
                     "reconciliation by DEL and the agent",
                     "\((Clock.now - start).milliseconds), \(forgotten.count) records by the agent alone")
                 #expect(try left() == [])
+                // Those that make conntrack forget a pod's flows begin half a second after its plugin has answered.
+                while !node.processes("warren-cni").isEmpty, Clock.now - start < Self.patience { usleep(50_000) }
                 #expect(node.processes("warren-cni") == [])
             }
         }

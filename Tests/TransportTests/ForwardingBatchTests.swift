@@ -35,8 +35,7 @@ import Transport
         let sent = forwarding.flush(through: table)
         #expect(sent.messages == 1 && sent.datagrams == 44 && sent.dropped == 0 && sent.blocked == nil)
         pool.give(receiving.buffer(0))
-        receiving.finish()
-        #expect(pool.available == 3)
+        #expect(pool.available == 4)
 
         var batch = try ReceiveBatch()
         let received = receive(44, from: receiver.socket, with: &batch)
@@ -58,14 +57,30 @@ import Transport
                 guard let message = receiving.message(index, in: pool) else { continue }
                 kept.append((receiving.buffer(index), unsafe Array(message.bytes)))
             }
-            receiving.finish()
         }
         #expect(kept.map(\.bytes) == (0..<4).map { pattern($0, 100) })
         for (buffer, bytes) in kept { #expect(unsafe Array(pool.bytes(buffer)[..<100]) == bytes) }
         for (buffer, _) in kept { pool.give(buffer) }
         #expect(receiving.receive(from: receiver.socket.raw, into: &pool) == 2)
         #expect(unsafe Array(pool.bytes(receiving.buffer(1))[..<100]) == pattern(5, 100))
-        receiving.finish()
+    }
+
+    @Test func `no more is received than asked for, into the buffers that were free last`() throws {
+        let (sender, _) = try loopback(.ipv4)
+        let (receiver, destination) = try loopback(.ipv4)
+        for number in 0..<5 { sender.socket.send(pattern(number, 100), to: destination) }
+        var pool = try PacketPool(buffers: 4, bufferSize: PooledReceiveBatch.bufferSize)
+        var receiving = PooledReceiveBatch(messages: 4)
+        waitReadable(receiver.socket.raw, milliseconds: 1000)
+        var buffers: [[UInt32]] = []
+        for expected in [2, 2, 1, 0] {
+            #expect(receiving.receive(from: receiver.socket.raw, into: &pool, limit: 2) == expected)
+            buffers.append((0..<receiving.count).map { receiving.buffer($0) })
+            for buffer in buffers[buffers.count - 1].reversed() { pool.give(buffer) }
+            #expect(pool.available == 4)
+        }
+        #expect(buffers[1] == buffers[0] && buffers[2] == [buffers[0][0]])
+        #expect(receiving.receive(from: -1, into: &pool) == 0 && pool.available == 4)
     }
 
     @Test func `segments that do not fit the path go out singly, and in order`() throws {
