@@ -6,6 +6,8 @@ struct AgentOptions: Equatable {
     /// With Kubernetes' references to variables, as `$(POD_NAME)`.
     var name: String
     var required: [String] = []
+    /// The ports of the pod that have a name, in their order.
+    var services: [AgentService] = []
     var port: UInt16?
     var logLevel: String?
     var tokenSecret: String?
@@ -33,6 +35,7 @@ struct AgentOptions: Equatable {
                 throw Self.invalid(Names.require, text, "1 to 32 names of agents, separated by commas")
             }
         }
+        services = Self.services(of: pod)
         if let text = pod.annotation(Names.port) {
             guard let number = UInt16(text), number >= 1024 else {
                 throw Self.invalid(Names.port, text, "a UDP port from 1024 to 65535")
@@ -61,6 +64,25 @@ struct AgentOptions: Equatable {
             }
             tokenSecret = text
         }
+    }
+
+    /// Named ports as Kubernetes has them (IANA_SVC_NAME), which its own DNS makes SRV records of too. What is none, or one
+    /// too many, is nobody's mistake.
+    private static func services(of pod: Pod) -> [AgentService] {
+        var services: [AgentService] = []
+        for container in pod.others where container.list == .containers {
+            for port in container.value["ports"]?.elements ?? [] {
+                guard let name = port["name"]?.text,
+                    let number = port["containerPort"]?.integer.flatMap({ UInt16(exactly: $0) }),
+                    let service = AgentService(
+                        name: name, transport: (port["protocol"]?.text ?? "TCP").lowercased(),
+                        port: number),
+                    !services.contains(service), services.count < AgentService.limit
+                else { continue }
+                services.append(service)
+            }
+        }
+        return services
     }
 
     /// Checks the pattern with what is known of the pod, and leaves the rest to the kubelet.

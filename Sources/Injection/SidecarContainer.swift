@@ -74,6 +74,7 @@ package enum SidecarContainer {
         if let dns = settings.dns {
             words += ["--dns-domain=\(dns.meshDomain)"] + dns.servers.map { "--dns-upstream=\($0)" }
         }
+        words += options.services.map { "--service=\($0)" }
         return words + options.required.map { "--require=\($0)" }
     }
 

@@ -3,13 +3,15 @@ package import Sodium
 package import Timing
 
 /// How an agent is reached now, by its own word: a JWS (RFC 7515) by its identity key over its WireGuard public keys and
-/// its home relays.
+/// its home relays, and the ports that it serves.
 ///
 /// ```
 /// header   {"alg":"EdDSA","typ":"announcement"}
-/// payload  {"iss":AGENTID,"seq":N,"exp":N,"keys":[{"k":KEY,"nbf":N,"exp":N}…],"relays":[{"id":RELAY,"at":ENDPOINT}…]}
+/// payload  {"iss":AGENTID,"seq":N,"exp":N,"keys":[{"k":KEY,"nbf":N,"exp":N}…],"relays":[{"id":RELAY,"at":ENDPOINT}…],
+///           "services":["NAME/TRANSPORT/PORT"…]}
 /// ```
-/// AGENTID and RELAY are 32 hex digits, KEY base64url. A value of this type has been verified or was just made. Its text
+/// AGENTID and RELAY are 32 hex digits, KEY base64url; without services that member is left out, and its unknown forms are
+/// passed over. A value of this type has been verified or was just made. Its text
 /// is at most 1,100 bytes.
 package struct Announcement: Equatable, Sendable {
     package static let keyLimit = 3
@@ -53,21 +55,27 @@ package struct Announcement: Equatable, Sendable {
     /// In order of preference: the first valid one is the one to start with.
     package let keys: [StaticKey]
     package let relays: [HomeRelay]
+    package let services: [AgentService]
 
     private static let type = "announcement"
 
     /// Signs an announcement. Times are kept in whole seconds.
     ///
-    /// - Throws: `.oversized` for more than three keys or three relays, `.noValidKey` for no key at all.
+    /// - Throws: `.oversized` for more than three keys, three relays or eight services, and when all of it is too long;
+    ///   `.noValidKey` for no key at all.
     package init(
-        identity: Identity, sequence: UInt64, expires: WallTime, keys: [StaticKey], relays: [HomeRelay]
+        identity: Identity, sequence: UInt64, expires: WallTime, keys: [StaticKey], relays: [HomeRelay],
+        services: [AgentService] = []
     ) throws(MembershipError) {
         guard !keys.isEmpty else { throw .noValidKey }
         guard keys.count <= Self.keyLimit else { throw .oversized(what: "keys", limit: Self.keyLimit, got: keys.count) }
         guard relays.count <= Self.relayLimit else {
             throw .oversized(what: "relays", limit: Self.relayLimit, got: relays.count)
         }
-        let payload = JSONValue.object([
+        guard services.count <= AgentService.limit else {
+            throw .oversized(what: "services", limit: AgentService.limit, got: services.count)
+        }
+        var members: [JSONValue.Member] = [
             .init("iss", .string(identity.id.description)), .init("seq", .number(sequence)),
             .init("exp", .numericDate(expires.seconds)),
             .init(
@@ -88,9 +96,13 @@ package struct Announcement: Equatable, Sendable {
                             .init("id", .string($0.id.description)), .init("at", .string($0.endpoint.description)),
                         ])
                     })),
-        ])
+        ]
+        if !services.isEmpty { members.append(.init("services", .array(services.map { .string($0.description) }))) }
         let text = try JWS.sign(
-            type: Self.type, keyID: nil, payload: payload, what: "announcement", with: identity.sign)
+            type: Self.type, keyID: nil, payload: .object(members), what: "announcement", with: identity.sign)
+        guard text.utf8.count <= JWS.datagramLimit else {
+            throw .oversized(what: "announcement", limit: JWS.datagramLimit, got: text.utf8.count)
+        }
         let parsed = try Self(parsing: try JWS(text, type: Self.type, what: "announcement"), text: text)
         self = parsed
     }
@@ -120,6 +132,9 @@ package struct Announcement: Equatable, Sendable {
         self.expires = WallTime(seconds: expires)
         self.keys = keys.compactMap(Self.staticKey)
         self.relays = relays.compactMap(Self.homeRelay)
+        // Those of a later version are nothing to refuse an agent for.
+        let services = payload["services"]?.array ?? []
+        self.services = services.prefix(AgentService.limit).compactMap { $0.string.flatMap { AgentService($0) } }
         guard self.keys.count == keys.count, self.relays.count == relays.count else { throw .malformed("announcement") }
     }
 

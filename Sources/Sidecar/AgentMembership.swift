@@ -107,7 +107,7 @@ final class AgentMembership: Sendable {
     ///
     /// - Throws: `.staleSequence` when `known` can't be ours.
     func announcement(
-        key: X25519.PublicKey, relays: [Announcement.HomeRelay], above known: UInt64 = 0
+        key: X25519.PublicKey, relays: [Announcement.HomeRelay], services: [AgentService], above known: UInt64 = 0
     ) throws(MembershipError) -> Announcement {
         let wall = WallTime.now()
         guard let sequence = sequence.withLock({ $0.next(at: wall, above: known) }) else {
@@ -117,7 +117,7 @@ final class AgentMembership: Sendable {
         return try Announcement(
             identity: identity, sequence: sequence, expires: expires,
             keys: [Announcement.StaticKey(key: key, notBefore: wall, expires: expires)],
-            relays: relays)
+            relays: relays, services: services)
     }
 
     /// - Parameter isStart: whether anything that lets this process carry on is good enough.

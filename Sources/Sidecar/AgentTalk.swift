@@ -135,7 +135,8 @@ struct AgentTalk: Sendable {
         // A directory that calls everything outdated gets three attempts.
         for _ in 0..<3 {
             do {
-                let announcement = try run.membership.announcement(key: publicKey, relays: relays, above: known)
+                let announcement = try run.membership.announcement(
+                    key: publicKey, relays: relays, services: run.configuration.services, above: known)
                 let parts = [
                     Introduction.credential(Array(credential.text.utf8)),
                     Introduction.announcement(Array(announcement.text.utf8)),

@@ -112,10 +112,14 @@ final class PodNames: Sendable {
                 guard let group = GroupName(text) else { return .nobody }
                 return Self.outcome(try await joined.directory.members(of: group))
             case .agent(let name):
-                if let own = run.status.now.credential, own.name == name { return Self.outcome(own) }
+                if let own = run.status.now.credential, own.name == name {
+                    return Self.outcome(own, run.configuration.services)
+                }
                 return Self.outcome(try await joined.directory.lookup(.name(name)).map { [$0] } ?? [])
             case .address(let address):
-                if let own = run.status.now.credential, own.addresses.contains(address) { return Self.outcome(own) }
+                if let own = run.status.now.credential, own.addresses.contains(address) {
+                    return Self.outcome(own, run.configuration.services)
+                }
                 return Self.outcome(try await joined.directory.lookup(.address(address)).map { [$0] } ?? [])
             }
         } catch {
@@ -145,14 +149,20 @@ final class PodNames: Sendable {
     private static func outcome(_ records: [VerifiedRecord]) -> MeshOutcome {
         guard !records.isEmpty else { return .nobody }
         let hosts = records.map { record in
-            MeshHost(name: record.credential.name, addresses: record.credential.addresses)
+            host(record.credential, record.announcement.services)
         }
         let end = records.map { min($0.credential.expires, $0.announcement.expires) }.min() ?? .now()
         return .hosts(hosts, until: monotonic(end))
     }
 
-    private static func outcome(_ own: Credential) -> MeshOutcome {
-        .hosts([MeshHost(name: own.name, addresses: own.addresses)], until: monotonic(own.expires))
+    private static func outcome(_ own: Credential, _ services: [AgentService]) -> MeshOutcome {
+        .hosts([host(own, services)], until: monotonic(own.expires))
+    }
+
+    private static func host(_ credential: Credential, _ services: [AgentService]) -> MeshHost {
+        MeshHost(
+            name: credential.name, addresses: credential.addresses,
+            services: services.map { .init(.init(name: $0.name, transport: $0.transport), number: $0.port) })
     }
 
     private static func monotonic(_ end: WallTime) -> MonotonicTime {

@@ -22,6 +22,8 @@ package struct SidecarConfiguration: Sendable {
     package var domain: String
     /// Name servers for what is not the mesh's; empty for those in /etc/resolv.conf.
     package var upstreams: [Endpoint]
+    /// What the pod serves, for SRV records.
+    package var services: [AgentService]
     /// How long SIGTERM waits at most for the connections through the mesh to end.
     package var drain: Interval
     /// Where health and metrics are; nil for nowhere.
@@ -44,7 +46,8 @@ package struct SidecarConfiguration: Sendable {
     package init(
         tokenFile: String, name: String, stateFolder: String, interface: String, controlSocket: String, port: UInt16,
         requiredPeers: [String], ownAddresses: [IPPrefix] = [], account: Account? = nil, domain: String = "",
-        upstreams: [Endpoint] = [], drain: Interval = .seconds(25), metricsListen: Endpoint? = nil,
+        upstreams: [Endpoint] = [], services: [AgentService] = [], drain: Interval = .seconds(25),
+        metricsListen: Endpoint? = nil,
         metricsPeers: Int = 0
     ) {
         self.tokenFile = tokenFile
@@ -58,6 +61,7 @@ package struct SidecarConfiguration: Sendable {
         self.account = account
         self.domain = domain
         self.upstreams = upstreams
+        self.services = services
         self.drain = drain
         self.metricsListen = metricsListen
         self.metricsPeers = metricsPeers

@@ -48,6 +48,9 @@ enum SidecarCommand {
                     those in /etc/resolv.conf.
                     """),
             option(
+                "service", "NAME/TRANSPORT/PORT",
+                help: "A port that the pod serves, as http/tcp/8080, for SRV records. May be repeated, at most 8."),
+            option(
                 "require", "PEER",
                 help: "A peer whose handshake must be verified before this agent is ready. May be repeated."),
             option(
@@ -92,6 +95,15 @@ enum SidecarCommand {
         guard upstreams.count <= ServerList.limit else {
             throw arguments.failure("--dns-upstream: at most \(ServerList.limit)")
         }
+        let services = try arguments.list("service").map { (text) throws(Arguments.Failure) in
+            guard let service = AgentService(text) else {
+                throw arguments.failure("--service \(text): not NAME/TRANSPORT/PORT, as http/tcp/8080")
+            }
+            return service
+        }
+        guard services.count <= AgentService.limit else {
+            throw arguments.failure("--service: at most \(AgentService.limit)")
+        }
         let domain = arguments.value("dns-domain")
         guard domain.isEmpty || DomainName(domain).map({ $0 != .root }) ?? false else {
             throw arguments.failure("--dns-domain \(domain): not a domain")
@@ -113,7 +125,8 @@ enum SidecarCommand {
             tokenFile: arguments.value("token-file"), name: arguments.value("name"),
             stateFolder: arguments.value("state-dir"), interface: arguments.value("interface"),
             controlSocket: arguments.value("control"), port: port, requiredPeers: arguments.list("require"),
-            ownAddresses: addresses, account: account, domain: domain, upstreams: upstreams, drain: .seconds(drain),
+            ownAddresses: addresses, account: account, domain: domain, upstreams: upstreams, services: services,
+            drain: .seconds(drain),
             metricsListen: metrics, metricsPeers: metricsPeers)
         return (sidecar, level)
     }

@@ -49,7 +49,7 @@ extension EndToEnd {
             let name = "\(pod.name).default"
             try mesh.startSidecar(
                 pod, token: try mesh.token("--name", name, "--group", "web.default"), name: name,
-                options: ["--dns-upstream", Plan.hub])
+                options: ["--dns-upstream", Plan.hub, "--service", "http/tcp/8080", "--service", "dns/udp/53"])
         }
 
         static func withNames(_ body: (Mesh, Pod, Pod, ChildProcess) throws -> Void) throws {
@@ -94,6 +94,17 @@ extension EndToEnd {
                 #expect(try Self.dig(a, "aaaa", "PoD-b.DEFAULT.\(Self.domain)").data == [six])
                 let members = try Self.dig(a, "aaaa", "web.default.group.\(Self.domain)").data
                 #expect(Set(members) == [six, try mesh.virtualIPv6(of: a)])
+                // Where a service is: of one agent, of a group, of the pod itself; and none where nobody has said so.
+                let target = "pod-b.default.\(Self.domain)"
+                let service = try Self.dig(a, "srv", "_http._tcp.\(target)")
+                #expect(service.data.first == "0 0 8080 \(target).")
+                #expect(service.text.contains(six) && service.text.contains(four))
+                #expect(
+                    try Self.dig(a, "srv", "_dns._udp.pod-a.default.\(Self.domain)").data.first?.hasPrefix("0 0 53 ")
+                        == true)
+                let group = try Self.dig(a, "srv", "_http._tcp.web.default.group.\(Self.domain)")
+                #expect(group.data.count { $0.hasPrefix("0 0 8080 ") } == 2)
+                #expect(try Self.dig(a, "srv", "_https._tcp.\(target)").status == "NXDOMAIN")
                 let nobody = try Self.dig(a, "nobody.default.\(Self.domain)")
                 #expect(nobody.status == "NXDOMAIN")
                 #expect(nobody.text.contains("SOA"))

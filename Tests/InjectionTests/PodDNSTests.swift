@@ -48,6 +48,27 @@ import Testing
         #expect(command.contains("--dns-domain=demo.warren.internal"))
     }
 
+    @Test func `named ports become services, others do not`() throws {
+        let containers: JSONValue = [
+            [
+                "name": "web", "image": "web",
+                "ports": [
+                    ["name": "http", "containerPort": 8080], ["containerPort": 9090],
+                    ["name": "dns", "containerPort": 53, "protocol": "UDP"], ["name": "http", "containerPort": 8080],
+                    ["name": "bad--name", "containerPort": 1], ["name": "beyond", "containerPort": 70000], "junk",
+                ],
+            ], ["name": "other", "image": "other", "ports": "junk"],
+        ]
+        var spec = try #require(Self.pod([])["spec"]?.members).filter { $0.name != "containers" }
+        spec.append(.init("containers", containers))
+        let pod = JSONValue.object(
+            try #require(Self.pod([]).members).map { $0.name == "spec" ? .init("spec", .object(spec)) : $0 })
+        let (injected, _) = try Self.injected(pod)
+        let command =
+            injected["spec"]?["initContainers"]?.elements?.first?["command"]?.elements?.compactMap(\.text) ?? []
+        #expect(command.filter { $0.hasPrefix("--service=") } == ["--service=http/tcp/8080", "--service=dns/udp/53"])
+    }
+
     @Test func `what the pod adds by itself stays, its options first`() throws {
         let config: JSONValue = [
             "nameservers": ["10.0.0.1", "10.0.0.2", "10.0.0.3"], "searches": ["example.com", "cluster.local"],
