@@ -16,16 +16,14 @@ import Timing
         ] { #expect(AgentService(text) == nil, "\(text)") }
     }
 
-    private static let identity = try! Fixture.identity(7)
-
     private func announcement(_ services: [AgentService], relays: Int = 1) throws -> Announcement {
         let late = WallTime(seconds: 9_999_999_999)
         return try Announcement(
-            identity: Self.identity, sequence: 9_999_999_999, expires: late,
+            identity: try Fixture.identity(7), sequence: 9_999_999_999, expires: late,
             keys: [.init(key: Fixture.pin, notBefore: late, expires: late)],
-            relays: (0..<relays).map { _ in
+            relays: try (0..<relays).map { _ in
                 .init(
-                    id: Self.identity.id,
+                    id: try Fixture.identity(7).id,
                     endpoint: Endpoint(.v6(IPv6Address(high: .max - 1, low: .max - 1)), port: 65535))
             }, services: services)
     }
@@ -34,7 +32,7 @@ import Timing
         let services = [AgentService("http/tcp/8080")!, AgentService("http/tcp/8081")!, AgentService("dns/udp/53")!]
         let text = try announcement(services).text
         let read = try Announcement(
-            verifying: text, identityKey: Self.identity.publicKey, now: WallTime(seconds: 9_999_999_000))
+            verifying: text, identityKey: try Fixture.identity(7).publicKey, now: WallTime(seconds: 9_999_999_000))
         #expect(read.services == services)
         let plain = try announcement([])
         let payload = Base64.decodeURL(String(plain.text.split(separator: ".")[1])).map {
@@ -59,9 +57,9 @@ import Timing
         let more = payload.dropLast() + #","services":["http/tcp/80","quic/quic/1",7,{"a":1},"dns/udp/53"]}"#
         let header = String(
             decoding: Base64.decodeURL(String(plain.text.split(separator: ".")[0])) ?? [], as: UTF8.self)
-        let text = Fixture.jws(header: header, payload: String(more), signedBy: Self.identity)
+        let text = Fixture.jws(header: header, payload: String(more), signedBy: try Fixture.identity(7))
         let read = try Announcement(
-            verifying: text, identityKey: Self.identity.publicKey, now: WallTime(seconds: 9_999_999_000))
+            verifying: text, identityKey: try Fixture.identity(7).publicKey, now: WallTime(seconds: 9_999_999_000))
         #expect(read.services.map(\.description) == ["http/tcp/80", "dns/udp/53"])
     }
 }
