@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -75,6 +76,12 @@ int CLinux_set_time_slice(uint64_t nanoseconds) {
     // Nothing else changes: the calling thread's nice value is kept.
     attributes.nice = getpriority(PRIO_PROCESS, 0);
     return (int)syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+int CLinux_wait_readable(int fd, uint32_t microseconds) {
+    struct pollfd waiting = {.fd = fd, .events = POLLIN};
+    struct timespec time = {.tv_sec = microseconds / 1000000, .tv_nsec = microseconds % 1000000 * 1000};
+    return ppoll(&waiting, 1, &time, NULL);
 }
 
 int CLinux_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }

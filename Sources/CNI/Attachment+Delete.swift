@@ -21,7 +21,8 @@ extension Attachment {
         if let record {
             attempt { () throws(CNIError) in
                 try Self.removeInterface(
-                    of: record, alsoAt: invocation.netns, mayTouchOwnNamespace: invocation.mayTouchOwnNamespace)
+                    of: record, alsoAt: invocation.netns, mayTouchOwnNamespace: invocation.mayTouchOwnNamespace,
+                    isPlugin: true)
             }
         } else if let path = invocation.netns {
             attempt { () throws(CNIError) in
@@ -41,7 +42,7 @@ extension Attachment {
     ///
     /// - Parameter other: where the namespace may be found too; a path that leads to another one is passed over.
     static func removeInterface(
-        of record: AttachmentRecord, alsoAt other: String? = nil, mayTouchOwnNamespace: Bool
+        of record: AttachmentRecord, alsoAt other: String? = nil, mayTouchOwnNamespace: Bool, isPlugin: Bool = false
     ) throws(CNIError) {
         for path in [record.netns.path, other].compactMap({ $0 }) where unsafe access(path, F_OK) == 0 {
             let namespace = try PodNamespace(path: path)
@@ -49,7 +50,7 @@ extension Attachment {
             try refuseOwn(namespace, record.interface, mayTouchOwnNamespace)
             let ours = Set(record.addresses.map(\.address))
             return try namespace.run { () throws(CNIError) in
-                try PodInterface.remove(named: record.interface) { (addresses) throws(CNIError) in
+                try PodInterface.remove(named: record.interface, isPlugin: isPlugin) { (addresses) throws(CNIError) in
                     // Another attachment may have been there first: then this one's ADD was killed.
                     addresses.isEmpty || addresses.contains { ours.contains($0) }
                 }
@@ -64,7 +65,7 @@ extension Attachment {
         try Self.refuseOwn(namespace, name, invocation.mayTouchOwnNamespace)
         let holder = holder
         try namespace.run { () throws(CNIError) in
-            try PodInterface.remove(named: name) { (addresses) throws(CNIError) in
+            try PodInterface.remove(named: name, isPlugin: true) { (addresses) throws(CNIError) in
                 guard let store = try Store(existing: location) else { return true }
                 return addresses.allSatisfy { (store.holder(of: $0) ?? holder) == holder }
             }

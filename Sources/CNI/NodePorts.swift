@@ -113,7 +113,9 @@ extension Attachment {
     func releaseNodePort(_ number: UInt16? = nil) throws(CNIError) {
         let (holder, map) = (try portHolder(), try conf.portMap())
         do throws(NodePortError) {
-            if try map.release(holder, number: number) != nil { StaleFlows.forgetAfterExit(folder: map.folder) }
+            _ = try map.release(holder, number: number) { socket in
+                StaleFlows.forgetAfterExit(folder: map.folder, keeping: socket)
+            }
         } catch { throw CNIError(error) }
     }
 

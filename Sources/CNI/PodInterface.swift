@@ -105,8 +105,11 @@ package struct PodInterface: Sendable {
     }
 
     /// Removes the interface called `name` if it is a TUN and `isOurs` says so of its addresses.
+    ///
+    /// - Parameter isPlugin: whether this process has one thread and ends soon, so that what the kernel does after the
+    ///   interface is gone can be left to a child.
     package static func remove(
-        named name: String, ifOurs isOurs: ([IPAddress]) throws(CNIError) -> Bool
+        named name: String, isPlugin: Bool = false, ifOurs isOurs: ([IPAddress]) throws(CNIError) -> Bool
     ) throws(CNIError) {
         var socket = try open()
         let (link, present): (Link?, [Address])
@@ -118,11 +121,13 @@ package struct PodInterface: Sendable {
         guard let link, link.tun != nil else { return }
         let addresses = present.filter { $0.linkIndex == link.index }.map(\.prefix.address)
         guard try isOurs(addresses) else { return }
-        do { try socket.delete(link) } catch {
+        // What is left of it goes with the namespace. First, as nothing can be changed while the kernel deletes a link.
+        try? PodResolver.remove(besides: addresses, &socket)
+        do throws(NetlinkError) {
+            if isPlugin { try socket.deleteByChild(link) } else { try socket.delete(link) }
+        } catch {
             if error.errno != .noDevice { throw .kernel(error.description) }
         }
-        // What is left of it goes with the namespace.
-        try? PodResolver.remove(besides: addresses, &socket)
     }
 
     /// The configured MTU, else the underlay's less our overhead. The underlay is the primary plugin's interface,

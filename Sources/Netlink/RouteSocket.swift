@@ -33,6 +33,9 @@ import Linux
 
     deinit { _ = unsafe mnl_socket_close(handle) }
 
+    /// The descriptor, which stays owned here.
+    var raw: Int32 { unsafe mnl_socket_get_fd(handle) }
+
     /// Sends a request and returns the messages that answer it; none for a request that only changes something.
     ///
     /// - Parameters:

@@ -28,6 +28,9 @@ import Netlink
 
     deinit { _ = unsafe mnl_socket_close(handle) }
 
+    /// Stays owned here.
+    var raw: Int32 { unsafe mnl_socket_get_fd(handle) }
+
     /// Sends the transaction; throws what the kernel says of the first request that it refuses.
     func commit(_ transaction: consuming Transaction) throws(NetlinkError) {
         let operations = transaction.operations

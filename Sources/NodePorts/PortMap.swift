@@ -33,15 +33,17 @@ package struct PortMap: Sendable {
     ///
     /// - Parameter number: the port, where the caller knows it; else all records are looked through.
     @discardableResult
-    package func release(_ holder: PortHolder, number: UInt16? = nil) throws(NodePortError) -> NodePort? {
+    package func release(
+        _ holder: PortHolder, number: UInt16? = nil, beforeClosing last: (Int32) -> Void = { _ in }
+    ) throws(NodePortError) -> NodePort? {
         guard let store = try PortStore(existing: folder) else { return nil }
         if let number, let record = store.record(of: number), record.holder == holder {
-            try remove(record.port, from: store)
+            try remove(record.port, from: store, beforeClosing: last)
             return record.port
         }
         var released: NodePort?
         for record in try store.records() where record.holder == holder {
-            try remove(record.port, from: store)
+            try remove(record.port, from: store, beforeClosing: last)
             released = record.port
         }
         return released
@@ -155,9 +157,17 @@ package struct PortMap: Sendable {
         try store.setRules(plan.rules)
     }
 
-    private func remove(_ port: NodePort, from store: borrowing PortStore) throws(NodePortError) {
-        do throws(NetlinkError) { try PortTable().remove(port) } catch { throw .kernel(error) }
+    private func remove(
+        _ port: NodePort, from store: borrowing PortStore, beforeClosing last: (Int32) -> Void = { _ in }
+    ) throws(NodePortError) {
+        let table = try Self.table()
+        do throws(NetlinkError) { try table.remove(port) } catch { throw .kernel(error) }
         try store.setReleased(port)
         try store.remove(port.number)
+        last(table.raw)
+    }
+
+    private static func table() throws(NodePortError) -> PortTable {
+        do throws(NetlinkError) { return try PortTable() } catch { throw .kernel(error) }
     }
 }

@@ -9,6 +9,9 @@ struct PortTable: ~Copyable {
 
     init() throws(NetlinkError) { socket = try NetfilterSocket() }
 
+    /// The socket's descriptor, which stays owned here.
+    var raw: Int32 { socket.raw }
+
     /// Makes the table and everything in it, whatever was there: its pods are exactly `ports`. Connections that are
     /// translated already stay as they are.
     func install(_ plan: PortPlan, _ ports: [NodePort]) throws(NetlinkError) {

@@ -115,7 +115,11 @@ package struct StaleFlows: Sendable {
     /// - Parameters:
     ///   - port: one that was mapped just now by `plan`; nil for none.
     ///   - folder: the store's, where they take turns.
-    package static func forgetAfterExit(_ port: NodePort? = nil, mappedBy plan: PortPlan? = nil, folder: String) {
+    ///   - kept: a descriptor that the child has too, until it ends: of a socket that the kernel takes long to close, a grace
+    ///     period for elements that were removed by it.
+    package static func forgetAfterExit(
+        _ port: NodePort? = nil, mappedBy plan: PortPlan? = nil, folder: String, keeping kept: Int32? = nil
+    ) {
         // The end for writing stays open until this process ends.
         var ends: [Int32] = [-1, -1]
         guard unsafe CLinux_pipe2(&ends, O_CLOEXEC) == 0 else { return }
@@ -126,7 +130,8 @@ package struct StaleFlows: Sendable {
         }
         // The caller's lock and output must not live as long as this.
         dup2(ends[0], 0)
-        closefrom(1)
+        if let kept { dup2(kept, 1) }
+        closefrom(kept == nil ? 1 : 2)
         setsid()
         _ = alarm(120)
         _ = nice(19)

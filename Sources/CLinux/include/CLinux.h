@@ -80,6 +80,9 @@ int CLinux_usable_processors(void);
 // nanoseconds (0: the system's; since Linux 6.12).
 int CLinux_set_time_slice(uint64_t nanoseconds);
 
+// _GNU_SOURCE: ppoll(2) for reading; above zero when there is something, or the other end is closed.
+int CLinux_wait_readable(int fd, uint32_t microseconds);
+
 // Variadic and newer than Debian 12's headers: pidfd_open(2), and the socket option that gives the peer's (Linux 6.5).
 int CLinux_pidfd_open(int pid);
 #define CLinux_SO_PEERPIDFD 77
