@@ -81,8 +81,14 @@ struct ShippedImages {
             "id=$(podman create \(name)); podman export $id | tar -xO \(path.dropFirst()); podman rm $id >/dev/null")
     }
 
-    /// Sum of the image's layers, compressed.
-    func compressedSize(of name: String, by program: String) throws -> Int {
+    /// The digests of what the layers unpack to, from the lowest.
+    func layers(of name: String) throws -> [String] {
+        try node.run("podman", "image", "inspect", "--format", "{{range .RootFS.Layers}}{{.}} {{end}}", name)
+            .split(whereSeparator: \.isWhitespace).map(String.init)
+    }
+
+    /// The sizes of the image's layers, from the lowest, compressed by each of the programs.
+    func compressedLayers(of name: String, by programs: [String]) throws -> [[Int]] {
         let text = try node.run(
             "sh", "-euc",
             """
@@ -90,9 +96,12 @@ struct ShippedImages {
             podman save -q -o $folder/image.tar \(name)
             tar -C $folder -xf $folder/image.tar
             rm $folder/image.tar
-            find $folder -type f -name '*.tar' | while read layer; do \(program) <"$layer" | wc -c; done
+            python3 -c 'import json, sys; print(*json.load(open(sys.argv[1]))[0]["Layers"], sep="\\n")' $folder/manifest.json |
+                while read layer; do
+                    echo \(programs.map { "$(\($0) <$folder/$layer | wc -c)" }.joined(separator: " "))
+                done
             rm -rf $folder
             """, timeout: 300)
-        return text.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }.reduce(0, +)
+        return text.split(separator: "\n").map { line in line.split(separator: " ").compactMap { Int($0) } }
     }
 }
