@@ -91,11 +91,12 @@ struct PunchPlan: Equatable {
             return isLower
                 ? .opens(Opening(kind: .sequential, sockets: 1, target: .ahead(step: doubled(step), count: 16)))
                 : .sprays(Spray(sockets: 1, tellsNextPort: true))
-        case (.sequential, .block(let ports)):
-            return .opens(Opening(kind: .sequential, sockets: 1, target: .block(ports)))
-        case (.block(let ports), .sequential):
-            return .sprays(Spray(sockets: sockets(for: ports, atMost: 5), tellsNextPort: false))
-        case (.block(let ports), .block(let others)) where ports.count * others.count <= 1 << 20:
+        case (.sequential, .block(let ports)) where isPlausible(ports):
+            return .opens(Opening(kind: .sequential, sockets: 1, target: .block(reach(ports))))
+        case (.block(let ports), .sequential) where isPlausible(ports):
+            return .sprays(Spray(sockets: sockets(for: reach(ports), atMost: 5), tellsNextPort: false))
+        case (.block(let ports), .block(let others)) where isPlausible(ports) && isPlausible(others):
+            let (ports, others) = (reach(ports), reach(others))
             return isLower
                 ? .opens(Opening(kind: .block(ports), sockets: sockets(for: others, atMost: 3), target: .block(others)))
                 : .sprays(Spray(sockets: sockets(for: others, atMost: 3), tellsNextPort: false))
@@ -121,6 +122,15 @@ struct PunchPlan: Equatable {
     }
 
     private static func doubled(_ step: UInt16) -> UInt16 { step > .max / 2 ? .max : step * 2 }
+
+    /// No more than a thousand ports, and what an estimate adds to them: a sixth on both sides. Who says more is not believed.
+    private static func isPlausible(_ ports: ClosedRange<UInt16>) -> Bool { ports.count <= 1400 }
+
+    /// As much of a block as one spray gets to: what is estimated is wider than what is, by as much on both sides.
+    private static func reach(_ ports: ClosedRange<UInt16>) -> ClosedRange<UInt16> {
+        let excess = UInt16(max(ports.count - Limits.sprayProbes, 0))
+        return ports.lowerBound + excess / 2...ports.upperBound - (excess - excess / 2)
+    }
 
     /// How many sockets send to each of so many ports, within the budget of one spray.
     private static func sockets(for ports: ClosedRange<UInt16>, atMost limit: Int) -> Int {
