@@ -96,7 +96,8 @@ let core: [Target] = [
     module("STUN", ["Addressing", "Timing"]),
     module("PortMapping", ["Addressing", "Timing"]),
     module("Traversal", ["Metrics", "STUN", "Sodium", "Addressing", "Timing"]),
-    module("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
+    module("Queues"),
+    module("Relay", ["Queues", "STUN", "Sodium", "Addressing", "Timing"]),
     module("DNS", ["Addressing", "Timing"]),
     module("NameService", ["DNS", "Transport", "Linux", "CLinux", "Addressing", "Timing"]),
     module("Netlink", ["CMnl", "CLinux", "Linux", "Addressing"]),
@@ -114,7 +115,8 @@ let core: [Target] = [
             "Addressing", "Timing",
         ], settings: house),
     module(
-        "Tunnel", ["WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
+        "Tunnel",
+        ["Queues", "WireGuard", "Tun", "Transport", "Netlink", "Linux", "CLinux", "Sodium", "Addressing", "Timing"]),
     .executableTarget(name: "warren-cni", dependencies: ["CNI"], swiftSettings: house, linkerSettings: plugin),
     program(
         "warren-bench", ["WireGuard", "AEAD", "CAEAD", "Sodium", "Addressing", "Timing"],
@@ -153,7 +155,7 @@ let core: [Target] = [
     tests("NodePorts", ["CNftnl", "Netlink", "Linux", "CLinux", "Addressing"]),
     tests("CNI", ["NodePorts", "Netlink", "Linux", "Addressing"]),
     tests("NodeAgent", ["CNI", "NodePorts", "Handover", "Tun", "Netlink", "Linux", "CLinux", "Addressing", "Timing"]),
-    tests("Tunnel", ["WireGuard", "Transport", "Sodium", "Linux", "Addressing", "Timing"]),
+    tests("Tunnel", ["Queues", "WireGuard", "Transport", "Sodium", "Linux", "Addressing", "Timing"]),
 ]
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")

@@ -1,3 +1,4 @@
+import Queues
 package import Timing
 
 /// What waits to be sent, from many sources, each of which gets its share: deficit round robin (Shreedhar and Varghese,

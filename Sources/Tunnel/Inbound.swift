@@ -1,4 +1,5 @@
 import Addressing
+import Queues
 import Timing
 import Transport
 import Tun
@@ -30,7 +31,7 @@ struct Inbound: ~Copyable {
     private let io: PacketIO
     private var receiving: PooledReceiveBatch
     private var pool: PacketPool
-    private var waiting = FixedQueue<Waiting>(capacity: messages)
+    private var waiting = FIFO<Waiting>()
     /// Buffers with packets that the coalescer has.
     private var used: [UInt32] = []
     private var coalescer: SegmentCoalescer

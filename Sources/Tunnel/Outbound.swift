@@ -1,5 +1,6 @@
 import Addressing
 import Linux
+import Queues
 import Timing
 import Transport
 import Tun
@@ -24,7 +25,7 @@ struct Outbound: ~Copyable {
         let order: FlowOrder
     }
     private var pool: PacketPool
-    private var waiting = FixedQueue<Frame>(capacity: frames)
+    private var waiting = FIFO<Frame>()
     private var lookAhead = LookAhead()
     private var lastBulk = FlowOrder.unknown
     /// The socket whose send buffer was full at the last flush: the TUN is not read until it is not.

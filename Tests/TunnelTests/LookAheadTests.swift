@@ -1,3 +1,4 @@
+import Queues
 import Testing
 import Timing
 
@@ -33,14 +34,14 @@ import Timing
     }
 }
 
-@Suite struct FixedQueueTests {
-    @Test func `first in, first out, around the end of its memory`() {
-        var queue = FixedQueue<Int>(capacity: 3)
+@Suite struct FIFOTests {
+    @Test func `first in, first out, around the end of its memory and as it grows`() {
+        var queue = FIFO<Int>()
         #expect(queue.isEmpty && queue.popFirst() == nil)
         var next = 0
         var expected = 0
         for round in 0..<20 {
-            while queue.count < 1 + round % 3 {
+            while queue.count < 1 + round % 13 {
                 queue.append(next)
                 next += 1
             }
