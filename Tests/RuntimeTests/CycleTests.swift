@@ -17,6 +17,8 @@ extension Runtimes {
         /// Seconds within which everything must be reconciled.
         private static let patience = 30.0
 
+        private enum Victim { case runtime, agent, plugin }
+
         private static func environment(_ name: String) -> String? {
             unsafe getenv(name).map { unsafe String(cString: $0) }
         }
@@ -66,18 +68,21 @@ extension Runtimes {
                 let pods = SandboxLives(containerd.cri, parent: node.sandbox.name, count: Self.sandboxes)
                 try pods.start()
                 var kills = (runtime: 0, agent: 0, plugin: 0)
+                // Dealt in rounds of four, so that none is spared by chance.
+                var victims: [Victim] = []
                 while !pods.haveEnded {
-                    usleep(UInt32.random(in: 100_000...600_000, using: &random))
-                    switch Int.random(in: 0..<4, using: &random) {
-                    case 0:
+                    usleep(UInt32.random(in: 100_000...500_000, using: &random))
+                    if victims.isEmpty { victims = [.runtime, .agent, .plugin, .plugin].shuffled(using: &random) }
+                    switch victims.removeLast() {
+                    case .runtime:
                         try containerd.kill()
                         try containerd.restart()
                         kills.runtime += 1
-                    case 1:
+                    case .agent:
                         try agent.kill()
                         try agent.restart()
                         kills.agent += 1
-                    default:
+                    case .plugin:
                         kills.plugin += node.killNext("warren-cni", within: 0.5) ? 1 : 0
                     }
                 }
