@@ -50,7 +50,10 @@ struct OpeningState {
         var count = total + slack
         if let before = portBefore.map(Int.init) {
             first = before + step
-            if let after = portAfter.map(Int.init), after > before, (after - before) % step == 0 {
+            // Fewer between them than were sent: the sequence has begun anew, or the samples have overtaken the openers.
+            if let after = portAfter.map(Int.init), after > before, (after - before) % step == 0,
+                (after - before) / step > total
+            {
                 count = min((after - before) / step - 1, total + 256)
             }
         } else if let after = portAfter.map(Int.init) {

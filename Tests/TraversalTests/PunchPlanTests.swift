@@ -60,7 +60,10 @@ import Timing
         #expect(opening.ports(step: 2)! == (3002, 9))
         opening.portAfter = 3008
         #expect(opening.ports(step: 2)! == (3002, 3))
-        opening.portBefore = nil
+        // Fewer than were sent.
+        opening.portAfter = 3002
+        #expect(opening.ports(step: 2)! == (3002, 9))
+        (opening.portBefore, opening.portAfter) = (nil, 3008)
         #expect(opening.ports(step: 2)! == (2990, 9))
         // The sequence began anew in between.
         (opening.portBefore, opening.portAfter) = (65534, 1026)

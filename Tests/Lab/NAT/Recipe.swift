@@ -116,9 +116,10 @@ extension Recipe {
         case .portRange(let range):
             parts.source = udp("\(wide):\(range.lowerBound)-\(range.upperBound) fully-random")
         case .sequential:
-            // A bare `numgen` would be byte-swapped on its way into the port: a map's values are not.
-            let ports = (0..<512).map { "\($0) : \(20000 + $0)" }.joined(separator: ", ")
-            parts.source = udp("\(wide):numgen inc mod 512 map { \(ports) }")
+            // A bare `numgen` would be byte-swapped on its way into the port: a map's values are not. So many that the
+            // openers of one attempt do not go round.
+            let ports = (0..<40000).map { "\($0) : \(20000 + $0)" }.joined(separator: ", ")
+            parts.source = udp("\(wide):numgen inc mod 40000 map { \(ports) }")
         case .pool:
             let pool = sides.addresses.prefix(4).enumerated().map { "\($0) : \($1)" }.joined(separator: ", ")
             parts.source = udp("snat to jhash ip saddr . ip daddr . udp dport mod 4 seed 0x7 map { \(pool) }")
