@@ -129,6 +129,7 @@ final class AgentRun: Sendable {
             let probeKey = try staticKey.copy()
             var configuration = Device.Configuration()
             configuration.roaming = .caller
+            configuration.repeatsHandshakes = true
             configuration.mtu = pod.mtu
             let device = Device(privateKey: staticKey, random: random, configuration: configuration)
             let (offloads, mtu, nodePort) = (pod.offloads, pod.mtu, pod.nodePort)

@@ -48,8 +48,15 @@ extension Device {
         peer.cookies.appendMACs(to: &message, now: now)
         if !peer.timers.isAttempting { events.append(.handshakeStarted(peer.id)) }
         peer.link.noteSent(peer.path == nil ? 0 : message.count, carriesData: false, now)
-        peer.timers.handshakeInitiated(now, jitter: jitter())
+        peer.timers.handshakeInitiated(now, jitter: jitter(), repeats: configuration.repeatsHandshakes && !isRetry)
         peer.initiation?.message = message
+        emit(message, .initiation, to: &peer, on: peer.path)
+    }
+
+    /// Sends the initiation once more that was not answered yet.
+    mutating func repeatInitiation(_ peer: inout Peer, _ now: MonotonicTime) {
+        guard let message = peer.initiation?.message else { return }
+        peer.link.noteSent(peer.path == nil ? 0 : message.count, carriesData: false, now)
         emit(message, .initiation, to: &peer, on: peer.path)
     }
 
@@ -103,6 +110,7 @@ extension Device {
     /// The session that packets are sealed with is confirmed.
     mutating func completeHandshake(_ peer: inout Peer, asInitiator: Bool, _ wall: WallTime) {
         peer.timers.handshakeCompleted()
+        peer.answer = nil
         peer.lastHandshake = wall
         // An initiation that crossed with theirs is of no more use; its secrets go.
         forgetInitiation(of: &peer)
@@ -142,9 +150,14 @@ extension Device {
             let payload = try unsafe responder.readPayload(
                 initiation: initiation, staticStatic: pointer.pointee.staticStatic!)
             guard let stamp = TAI64N(payload) else { return dropped(.invalidHandshake) }
-            if let reason = unsafe admit(stamp, &pointer.pointee, now) { return dropped(reason) }
-            unsafe received(message.byteCount, &pointer.pointee, path, now)
             let sender = message.littleEndian32(at: Initiation.senderOffset)
+            if let reason = unsafe admit(stamp, &pointer.pointee, now) {
+                if unsafe stamp == pointer.pointee.greatestTimestamp {
+                    unsafe repeatResponse(&pointer.pointee, to: sender, path, now)
+                }
+                return dropped(reason)
+            }
+            unsafe received(message.byteCount, &pointer.pointee, path, now)
             unsafe respond(responder, to: sender, &pointer.pointee, path, now)
             unsafe reschedule(&pointer.pointee)
             return unsafe .handshake(pointer.pointee.id, .initiation)
@@ -190,7 +203,21 @@ extension Device {
         peer.timers.lastHandshakeSent = now
         peer.timers.sessionDerived(now)
         peer.link.noteSent(message.count, carriesData: false, now)
+        if configuration.repeatsHandshakes { peer.answer = Answer(receiver: sender, message: message) }
         emit(message, .response, to: &peer, on: path)
+    }
+
+    /// The initiation that was answered last came again, and the session is not used yet: so the response may be lost. That
+    /// changes nothing here, whoever sent it, and costs less than what came.
+    private mutating func repeatResponse(
+        _ peer: inout Peer, to sender: UInt32, _ path: Path, _ now: MonotonicTime
+    ) {
+        guard let answer = peer.answer, answer.receiver == sender, answer.repetitions < Timers.repetitions.count + 1,
+            peer.keypairs.next != nil
+        else { return }
+        peer.answer?.repetitions += 1
+        peer.link.noteSent(answer.message.count, carriesData: false, now)
+        emit(answer.message, .response, to: &peer, on: path)
     }
 
     private mutating func newSecret() throws(NoiseError) -> SecretKey {

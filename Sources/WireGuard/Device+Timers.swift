@@ -29,6 +29,10 @@ extension Device {
                 initiate(&peer, isRetry: true, now, wall)
             }
         }
+        if peer.timers.repeatInitiation <= now {
+            peer.timers.initiationRepeated()
+            repeatInitiation(&peer, now)
+        }
         if let since = peer.link.unrepliedSince, peer.timers.keepalive(peer.link) <= now {
             // What came after the first is replied to by another.
             let needsAnother = peer.link.dataReceivedAt > since

@@ -28,6 +28,10 @@ import Timing
         /// More handshake messages a second than this, after a burst of that many, are "load": cookies are asked for.
         package var handshakesPerSecond = 500
         package var handshakeBurst = 128
+        /// Sends an initiation that nothing came of again, byte for byte, a few times within the 5 s until there is a new one,
+        /// and its response to who sends it so: both ends have to. Where packets get lost a session is there at once, not
+        /// after 5 s, and nobody but the two can make either send more.
+        package var repeatsHandshakes = false
 
         package init() {}
     }
@@ -180,6 +184,7 @@ import Timing
     /// Erases all sessions and the unanswered initiation.
     mutating func forgetKeys(of peer: inout Peer) {
         forgetInitiation(of: &peer)
+        peer.answer = nil
         let ended = peer.keypairs.all
         peer.keypairs = Keypairs()
         publish(&peer)

@@ -34,6 +34,8 @@ struct Peer: ~Copyable {
 
     /// Our initiation that was not answered yet.
     var initiation: PendingInitiation?
+    /// Our response whose session the peer has not used yet, where it may be repeated.
+    var answer: Answer?
     var keypairs = Keypairs()
     /// The greatest stamp of an initiation by the peer: an older or equal one is a replay.
     var greatestTimestamp = TAI64N.zero
@@ -79,6 +81,15 @@ struct PendingInitiation: ~Copyable {
     let state: HandshakeState.Initiator
     /// As it was sent.
     var message: [UInt8] = []
+}
+
+/// A response of ours.
+struct Answer {
+    /// The index that the initiation came with.
+    let receiver: UInt32
+    /// As it was sent.
+    let message: [UInt8]
+    var repetitions = 0
 }
 
 /// Packets that wait for a session, at most 128: then the oldest goes.

@@ -16,6 +16,10 @@ package struct Timers {
     /// The time between two handshake messages to a peer, to which up to `jitter` is added.
     package static var rekeyTimeout: Interval { .seconds(5) }
     package static var maximumJitter: Interval { .milliseconds(333) }
+    /// From an attempt's first initiation to its repetitions, where there are any.
+    package static var repetitions: [Interval] {
+        [.milliseconds(300), .milliseconds(700), .milliseconds(1500), .seconds(3)]
+    }
     /// Who received data but sent nothing for so long sends an empty packet.
     package static var keepaliveTimeout: Interval { .seconds(10) }
     /// Keys and ephemeral secrets are erased when no session was made for so long.
@@ -25,6 +29,9 @@ package struct Timers {
 
     // What is due.
     var retransmitHandshake = MonotonicTime.never
+    /// When the same initiation goes again, and how often it has.
+    private(set) var repeatInitiation = MonotonicTime.never
+    private var repeated = 0
     var zeroKeys = MonotonicTime.never
     /// The earliest that a persistent keepalive goes, while nothing else does.
     var persistentKeepalive = MonotonicTime.never
@@ -45,7 +52,7 @@ package struct Timers {
 
     func earliest(_ link: PeerLink) -> MonotonicTime {
         min(
-            min(retransmitHandshake, min(zeroKeys, lookAgain)),
+            min(min(retransmitHandshake, repeatInitiation), min(zeroKeys, lookAgain)),
             min(keepalive(link), min(newHandshake(link), persistentKeepalive(link))))
     }
 
@@ -75,8 +82,11 @@ package struct Timers {
         return .nanoseconds((value ^ value >> 31) % maximumJitter.nanoseconds)
     }
 
-    mutating func handshakeInitiated(_ now: MonotonicTime, jitter: Interval) {
+    /// - Parameter repeats: whether it is to go again; only the first of an attempt is, for a peer that is away answers none.
+    mutating func handshakeInitiated(_ now: MonotonicTime, jitter: Interval, repeats: Bool) {
         lastHandshakeSent = now
+        repeated = 0
+        repeatInitiation = repeats ? now + Self.repetitions[0] : .never
         isAttempting = true
         let giveUp = (attemptingSince ?? now) + Self.rekeyAttemptTime
         retransmitHandshake = min(now + Self.rekeyTimeout + jitter, giveUp)
@@ -88,8 +98,16 @@ package struct Timers {
         return now.since(since) >= Self.rekeyAttemptTime
     }
 
+    /// The initiation goes again now.
+    mutating func initiationRepeated() {
+        repeated += 1
+        guard let first = lastHandshakeSent, repeated < Self.repetitions.count else { return repeatInitiation = .never }
+        repeatInitiation = first + Self.repetitions[repeated]
+    }
+
     mutating func handshakeCompleted() {
         retransmitHandshake = .never
+        repeatInitiation = .never
         attemptingSince = nil
         isAttempting = false
     }

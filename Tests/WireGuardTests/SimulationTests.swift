@@ -67,6 +67,7 @@ private struct Simulation {
             // Any two handshake messages in 3 s are load: cookies are at work all the time.
             (configuration.handshakesPerSecond, configuration.handshakeBurst) = (1, 1)
         }
+        configuration.repeatsHandshakes = seed % 2 == 0
         pair = try Pair(seed: seed + 1, presharedKey: seed % 3 == 0, configuration: configuration)
         loss = [0, 50, 300, 700, 950].randomElement(using: &random) ?? 0
         duplication = [0, 20, 300].randomElement(using: &random) ?? 0

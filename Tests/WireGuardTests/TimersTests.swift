@@ -52,6 +52,72 @@ import WireGuard
         #expect(Set(retries.map(\.output.bytes)).count == retries.count, "a retry is a new handshake")
     }
 
+    private func repeating() throws -> Pair {
+        var configuration = Device.Configuration()
+        configuration.repeatsHandshakes = true
+        return try Pair(configuration: configuration)
+    }
+
+    @Test func `repetitions: the first initiation goes again as it is, later ones do not`() throws {
+        let pair = try repeating()
+        try pair.a.shakeHands(with: pair.b)
+        let (begin, first) = (pair.clock.now, pair.a.outputs())
+        let sent = runAlone(pair.a, for: .seconds(16))
+        #expect(sent.prefix(4).map { $0.at.since(begin) } == Timers.repetitions)
+        #expect(sent.prefix(4).allSatisfy { $0.output.bytes == first.first?.bytes })
+        #expect(sent.count == 7 && Set(sent.map(\.output.bytes)).count == 4)
+        // Nothing is left of them after an answer.
+        let another = try repeating()
+        try another.connect()
+        #expect(runAlone(another.a, for: .seconds(4)).isEmpty)
+    }
+
+    @Test func `repetitions: a response that was lost comes again, the same, on the way of what asked for it`() throws {
+        let pair = try repeating()
+        try pair.a.shakeHands(with: pair.b)
+        let initiation = try #require(pair.a.outputs().first?.bytes)
+        pair.b.receive(initiation, from: pair.a.path)
+        let lost = try #require(pair.b.outputs().first)
+        #expect(lost.kind == .response)
+        // A stranger that repeats what it saw gets what is already known, no more than it sent, and moves nothing.
+        let id = try pair.b.peer(pair.a)
+        let stranger = direct("203.0.113.9:9")
+        pair.b.receive(initiation, from: stranger)
+        let copy = try #require(pair.b.outputs().first)
+        #expect(copy.bytes == lost.bytes && copy.path == stranger && copy.bytes.count < initiation.count)
+        #expect(pair.b.device.path(id) == pair.a.path)
+        pair.clock.advance(Timers.repetitions[0])
+        pair.a.tick()
+        let again = try #require(pair.a.outputs().first?.bytes)
+        pair.b.receive(again, from: pair.a.path)
+        let response = try #require(pair.b.outputs().first)
+        #expect(response.bytes == lost.bytes && response.path == pair.a.path)
+        pair.a.receive(response.bytes, from: pair.b.path)
+        pair.settle()
+        let (toB, toA) = (pair.a.send(try pair.toB()).datagram, pair.b.send(try pair.toA()).datagram)
+        #expect(toB != nil && toA != nil)
+        // The session is used: nothing to repeat.
+        pair.b.receive(initiation, from: pair.a.path)
+        #expect(pair.b.outputs().isEmpty)
+    }
+
+    @Test func `repetitions: a response comes again a few times only, and never from a device that does not repeat`()
+        throws
+    {
+        for (pair, answers) in [(try repeating(), Timers.repetitions.count + 2), (try Pair(), 1)] {
+            try pair.a.shakeHands(with: pair.b)
+            let initiation = try #require(pair.a.outputs().first?.bytes)
+            var responses = 0
+            for _ in 0..<20 {
+                pair.b.receive(initiation, from: pair.a.path)
+                responses += pair.b.outputs().count
+                pair.clock.advance(.milliseconds(100))
+            }
+            #expect(responses == answers)
+            #expect(pair.b.drops[.replayedInitiation] == 19)
+        }
+    }
+
     @Test func `rekeyTimeout: what is asked for sooner is put off, not forgotten`() throws {
         let pair = try Pair()
         try pair.connect()

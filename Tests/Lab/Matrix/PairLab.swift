@@ -119,6 +119,9 @@ package final class PairLab {
             }
             exchange.run(until: Clock.now + 0.025, every: 0.05)
         } while Clock.now < deadline
+        if waitsForDirect, trial.outcome != .direct {
+            trial.note = pods.compactMap { status(of: $0)?.nat }.joined(separator: " | ")
+        }
         trial.datagrams = try mesh.underlay.count(of: .direct)
         if trial.outcome == .direct { trial.lost = check(exchange) }
         return trial
