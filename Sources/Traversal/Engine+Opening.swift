@@ -160,7 +160,7 @@ extension Engine {
         announce(peer, now: now)
         if opening.sockets.count == 1 {
             let trip = ((relayTrip ?? Limits.relayTripUnknown) + (peer.relayTrip ?? Limits.relayTripUnknown)) / 2
-            peer.opening?.follow = Punch.Rounds(at: now + min(trip, Limits.longestAgreedWait))
+            peer.opening?.follow = Punch.Rounds(at: now + min(trip, Limits.longestAgreedWait) + Limits.followAfter)
         }
     }
 

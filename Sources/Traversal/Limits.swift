@@ -58,6 +58,9 @@ package enum Limits {
     static let openingSpacing: Interval = .milliseconds(5)
     /// How long sockets wait for the spray.
     static let openingLifetime: Interval = .seconds(4)
+    /// When the peer is told of an opening and should have answered, we send to it ourselves: where it has not yet sent, its NAT
+    /// may take that for a stranger's and close the way for as long as the attempt lasts.
+    static let followAfter: Interval = .milliseconds(100)
     /// From one announcement to the next, of which the last is not followed by any.
     static let announcementSpacing: [Interval] = [.milliseconds(300), .milliseconds(600), .zero]
     /// How long a next port that the peer told is good for.

@@ -53,6 +53,31 @@ import Timing
         }
     }
 
+    @Test(arguments: [NATClass.sequential, .eimAPDF])
+    func `where the relay is slower than it was, no early packet closes the way for long`(_ other: NATClass) throws {
+        var (direct, times): (Int, [Interval]) = (0, [])
+        let trials = Trials.of(200)
+        for seed in 0..<UInt64(trials) {
+            var trial = try pair(.eimAPDF, other, seed: seed) { plans in
+                plans[0].chain[0].acceptsInput = true
+                for index in plans.indices { plans[index].access = .milliseconds(40) }
+                if seed % 2 == 0 { plans.swapAt(0, 1) }
+            }
+            trial.learnNetworks()
+            for agent in [trial.caller, trial.callee] { agent.engine.setRelayRoundTrip(.milliseconds(4)) }
+            if let met = try trial.meet(within: .seconds(20)) {
+                direct += 1
+                times.append(met)
+            }
+        }
+        times.sort()
+        let worst = try #require(times.last)
+        print(
+            "late relay: port-restricted that accepts input × \(other.rawValue): \(direct)/\(trials) direct,",
+            "p50 \(times[times.count / 2].milliseconds), worst \(worst.milliseconds) ms")
+        #expect(direct == trials && worst < .seconds(1))
+    }
+
     @Test func `IPv6 is the path where both have it, whatever the NATs`() throws {
         for (number, natClass) in [NATClass.open, .eimAPDF, .random, .block].enumerated() {
             var trial = try pair(natClass, natClass, seed: UInt64(number)) { plans in
