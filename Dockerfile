@@ -24,7 +24,7 @@ COPY LICENSE ./
 # The plugin is copied to nodes, and needs nothing of them. LIBMNL_DIR: a folder with a libmnl.a, where Debian's source of it
 # can't be had.
 ARG LIBMNL_DIR=
-RUN .ci/cni-static "$(command -v swift)" && install -m 0755 .build-static/warren-cni /out/warren-cni
+RUN .ci/cni-static "$(command -v swift)" build && install -m 0755 .build-static/warren-cni /out/warren-cni
 ARG VERSION=unknown
 RUN .ci/image-tree /out /image "$VERSION" "$(command -v swift)"
 

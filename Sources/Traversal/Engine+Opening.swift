@@ -210,14 +210,13 @@ extension Engine {
         ask(socket, .opening(peer.id), now: now)
     }
 
-    /// Both NATs have one mapping and nothing came through: an entry that a stranger made, or a packet that was too early,
-    /// has taken our port. A fresh one is free.
+    /// Nothing came through, though it should. Both NATs have one mapping: an entry that a stranger made, or a packet that was
+    /// too early, has taken our port. Or the peer's has many and lets everybody in: it has one for a packet to us that went
+    /// out before ours came in. A fresh port of ours is free of both.
     mutating func suspectRemapping(_ peer: PeerState, now: MonotonicTime) {
         let last = peer.opening
         guard configuration.allowsGuessing, peer.needsDirect, last == nil || last?.kind == .escape && last?.hit == nil,
-            behavior.hasOneMapping, peer.behavior.hasOneMapping,
-            behavior.mapping == .endpointIndependent || peer.behavior.mapping == .endpointIndependent,
-            ledger.available > 0
+            canEscape(from: peer), ledger.available > 0
         else { return }
         let targets = peer.reflexive.filter { !configuration.policy.refuses($0) }
         guard !targets.isEmpty else { return }
@@ -225,6 +224,13 @@ extension Engine {
         // What we send on the old ports keeps the entry alive.
         peer.punch?.careful.stop()
         begin(.escape, peer, sockets: 1, targets: targets, now: now)
+    }
+
+    private func canEscape(from peer: PeerState) -> Bool {
+        guard behavior.hasOneMapping else { return false }
+        let isBehindNAT = behavior.mapping == .endpointIndependent
+        if peer.behavior.hasManyMappings { return isBehindNAT && peer.behavior.filtering == .endpointIndependent }
+        return peer.behavior.hasOneMapping && (isBehindNAT || peer.behavior.mapping == .endpointIndependent)
     }
 
     /// Whether a probe on this socket may be answered: of those that wait for a spray, the first that is hit wins.

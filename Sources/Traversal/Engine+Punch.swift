@@ -40,6 +40,7 @@ extension Engine {
     /// When it is on us to try a fresh socket: the side with the lower id begins, if both can. Where one NAT has several
     /// addresses only the other side's server knows how its socket is seen.
     private func escapeTurn(_ peer: PeerState) -> (first: UInt64, every: UInt64)? {
+        if peer.behavior.hasManyMappings { return (1, 1) }
         let (isPooled, peerIsPooled) = (isPooled, peer.isPooled)
         if isPooled, !peerIsPooled, peer.extraSockets > 0 { return nil }
         if peer.extraSockets == 0 || peerIsPooled && !isPooled { return (1, 1) }

@@ -75,6 +75,27 @@ import Timing
         return try trial.meet(within: .seconds(10))
     }
 
+    /// The NAT that lets everybody in has an entry for its own early packet to the peer, under another port than the one that
+    /// the peer sends to: it can't make a second for the answer.
+    @Test func `an entry that an early packet made in a NAT without a filter is escaped within 1.5 s`() throws {
+        let times = try (0..<Trials.of(500)).map { number in
+            var random = SeededRandom(seed: SeededRandom.hash(UInt64(number), 14))
+            let plans = [NATClass.eimAPDF.plan(&random), NATClass.anyEIF.plan(&random)]
+            let isSwapped = random.chance(0.5)
+            var trial = try PairTrial(plans[isSwapped ? 1 : 0], plans[isSwapped ? 0 : 1], seed: random.next())
+            trial.learnNetworks()
+            let (hard, easy) = isSwapped ? (trial.caller, trial.callee) : (trial.callee, trial.caller)
+            hard.sendEarly(to: easy)
+            return try trial.meet(within: .seconds(10))
+        }
+        let met = times.compactMap { $0 }
+        print(
+            "early packet of a NAT without a filter: \(met.count)/\(times.count) direct, p50 \(milliseconds(met, 0.5)),",
+            "p99 \(milliseconds(met, 0.99)), longest \(milliseconds(met, 1)); seeds hash(number, 14)")
+        #expect(met.count == times.count)
+        #expect(met.max() ?? .seconds(9) <= .milliseconds(1500))
+    }
+
     /// How many of `trials` meetings end direct.
     private static func direct(
         _ first: NATClass, _ second: NATClass, trials: Int, change: (inout SimulatedAgent.Plan) -> Void = { _ in },

@@ -157,6 +157,12 @@ final class SimulatedAgent {
         _ = nat.inbound(SimulatedAddress(own), from: SimulatedAddress(other), now: world.now)
     }
 
+    /// A packet of our home socket leaves for the peer before we have heard of it; it does not arrive.
+    func sendEarly(to peer: SimulatedAgent) {
+        guard let nat = chain.last, let other = peer.engine.reflexive.first else { return }
+        _ = nat.outbound(SimulatedAddress(inside, homePort), to: SimulatedAddress(other), now: world.now)
+    }
+
     func rebootNAT(external: UInt64?) {
         chain.last?.reboot(external: external)
         claimAddresses()
