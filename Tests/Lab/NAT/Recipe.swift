@@ -157,6 +157,14 @@ extension Recipe {
         return parts
     }
 
+    /// Whether its rules note mappings in a map of their own, which connection tracking does not empty.
+    var learns: Bool {
+        switch self {
+        case .fullCone, .hairpin, .restrictedCone, .symmetricFullCone, .symmetricRestricted: true
+        default: false
+        }
+    }
+
     /// Every mapping that an inside host makes is noted, and what comes for it is let in: from anybody, or from the
     /// addresses that the host has sent to.
     private func learn(_ sides: RouterSides, into parts: inout Parts) {

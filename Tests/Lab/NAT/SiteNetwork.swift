@@ -64,8 +64,11 @@ package final class SiteNetwork {
     /// Loses every binding, as a reboot of both routers does.
     package func forget() throws {
         try router.run("conntrack", "-F")
+        // What is in it would not be replaced: a port that is given again would lead to the socket of before.
+        if current?.router.learns == true { try router.run("nft", "flush", "map", "ip", "lab", "mappings") }
         box?.reboot()
         if current?.provider != nil { try provider.run("conntrack", "-F") }
+        if current?.provider?.learns == true { try provider.run("nft", "flush", "map", "ip", "lab", "mappings") }
     }
 
     /// A reboot after which the outside ports are others. Only of the class `rewritten`.
