@@ -112,6 +112,12 @@ package struct RelayHomes: Sendable {
         open(index, now: now)
     }
 
+    /// Asks every relay in use at once whether it still knows us: who shares a process with the hub has begun anew with it, and
+    /// an agent that sends nothing there would be unreachable by it until its next keepalive.
+    package mutating func doubt(now: MonotonicTime) {
+        for index in slots.indices { slots[index].uplink?.doubt(now: now) }
+    }
+
     /// Takes what came of the calls since the last time: what to do for each relay, in order.
     package mutating func takeActions() -> [(relay: Int, action: RelayUplink.Action)] {
         defer { actions = [] }

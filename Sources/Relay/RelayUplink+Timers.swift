@@ -119,12 +119,16 @@ extension RelayUplink {
             }
             isSuspect = true
             events.append(.suspect)
-            // From here on the client's own pings say whether the relay is gone.
-            if active == .udp {
-                udp.hasten(now: now)
-            } else if let index = streams.firstIndex(where: { $0.isOpen && $0.client.isUp }) {
-                streams[index].client.hasten(now: now)
-            }
+            doubt(now: now)
+        }
+    }
+
+    /// The client's next ping is due: it says whether the relay is gone, or has begun anew and knows us no more.
+    mutating func doubt(now: MonotonicTime) {
+        if active == .udp {
+            udp.hasten(now: now)
+        } else if let index = streams.firstIndex(where: { $0.isOpen && $0.client.isUp }) {
+            streams[index].client.hasten(now: now)
         }
     }
 

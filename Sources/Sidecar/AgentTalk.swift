@@ -18,12 +18,16 @@ struct AgentTalk: Sendable {
     // MARK: From the directory
 
     func follow(_ events: AsyncStream<DirectoryEvent>) async {
+        var wasAway = false
         for await event in events {
             switch event {
             case .connected:
                 run.names?.setConnected(true)
                 become(.accepted, "", announced: true)
+                if wasAway { tunnel.perform { core, peering in peering.hubReturned(&core, now: .now()) } }
+                wasAway = false
             case .disconnected(let error):
+                wasAway = true
                 run.names?.setConnected(false)
                 become(.unreachable, "\(error)", announced: nil)
             case .update(let record):

@@ -43,6 +43,12 @@ extension Peering {
         }
     }
 
+    /// The hub was away and is back.
+    mutating func hubReturned(_ core: inout TunnelCore, now: MonotonicTime) {
+        homes.doubt(now: now)
+        pollRelays(&core, now: now)
+    }
+
     mutating func receivedFromRelay(
         _ datagram: UnsafeMutableRawBufferPointer, _ source: Endpoint, _ core: inout TunnelCore, now: MonotonicTime
     ) {

@@ -31,6 +31,21 @@ import Timing
         #expect(try fleet.run(.seconds(2), until: { $0.homes.homes == [1, 2] }))
     }
 
+    @Test func `relays that began anew know an agent that sends nothing at once, when the hub's return makes it ask`()
+        throws
+    {
+        for blocked in [[], [.udp]] as [Set<RelayTransport>] {
+            let fleet = try settled(5, blocked: blocked)
+            for relay in 0..<2 { fleet.servers[relay] = try fleet.server(relay) }
+            #expect(fleet.servers[0]?.server.clientCount == 0)
+            fleet.homes.doubt(now: fleet.now)
+            let isKnown = try fleet.run(
+                .milliseconds(400),
+                until: { $0.servers[0]?.server.clientCount == 1 && $0.servers[1]?.server.clientCount == 1 })
+            #expect(isKnown, "\(blocked)")
+        }
+    }
+
     @Test func `home fails over within a round trip and 250 ms while data is sent, 1,000 times`() throws {
         var slowest = Interval.zero
         for seed in 1...1000 as ClosedRange<UInt64> {

@@ -18,7 +18,7 @@ extension Runtimes {
         }
 
         /// Two pods of the manifest with a hub, ready: with the device node, or with the node's agent instead.
-        private func withPair(device: Bool, _ body: (Kubelet, NodeAgent?, [String]) throws -> Void) throws {
+        private func withPair(device: Bool, _ body: (Kubelet, NodeAgent?, HubService, [String]) throws -> Void) throws {
             try withNode { node in
                 let containerd = try Containerd(
                     on: node, conflist: device ? Conflist() : .primaryAlone, programs: true)
@@ -38,7 +38,7 @@ extension Runtimes {
                         try kubelet.expectNoPrivilege(name)
                     }
                     try kubelet.expectPage(from: "pod-a", to: "pod-b")
-                    try body(kubelet, agent, names)
+                    try body(kubelet, agent, hub, names)
                 }
                 for name in names { try kubelet.remove(name) }
                 try expectNothingLeft(on: node)
@@ -57,7 +57,7 @@ extension Runtimes {
         @Test func `two restricted pods reach each other, across restarts of a sidecar and a kill of the runtime`()
             throws
         {
-            try withPair(device: true) { kubelet, _, names in
+            try withPair(device: true) { kubelet, _, _, names in
                 for grace in [10, 0] {
                     try restartSidecar(of: "pod-b", grace: grace, kubelet)
                     try kubelet.expectPage(from: "pod-a", to: "pod-b")
@@ -70,7 +70,7 @@ extension Runtimes {
         }
 
         @Test func `without a device node the agent hands the descriptor over, again after its own kill`() throws {
-            try withPair(device: false) { kubelet, agent, names in
+            try withPair(device: false) { kubelet, agent, _, names in
                 let agent = try #require(agent)
                 try restartSidecar(of: "pod-b", grace: 0, kubelet)
                 try kubelet.expectPage(from: "pod-a", to: "pod-b")
@@ -85,6 +85,61 @@ extension Runtimes {
                 try restartSidecar(of: "pod-b", grace: 0, kubelet)
                 try kubelet.expectPage(from: "pod-a", to: "pod-b")
                 try kubelet.expectPage(from: "pod-b", to: "pod-a")
+            }
+        }
+
+        private enum Victim: String, CaseIterable { case hub, agent, runtime, sidecar }
+
+        @Test
+        func `hub, node's agent, runtime and a sidecar die in any order: no other tunnel loses a packet, no pod stays`()
+            throws
+        {
+            let seed = UInt64.random(in: 1...UInt64(UInt32.max))
+            var random = SeededRandom(seed: seed)
+            try withPair(device: false) { kubelet, agent, hub, names in
+                let (agent, node) = (try #require(agent), kubelet.node)
+                let third = "pod-c"
+                try kubelet.run(
+                    PodTemplate(node.sandbox).pod(third, token: hub.token(third), device: false, on: node))
+                try kubelet.waitReady(third)
+                let netns = try kubelet.containerd.cri.network(of: kubelet.pod("pod-a").sandbox).netns
+                let target = try kubelet.meshAddresses(of: "pod-b").ipv6
+                let traffic = try node.spawn([
+                    "nsenter", "--net=\(netns)", "ping", "-q", "-i", "0.02", "-W", "2", target,
+                ])
+                // Each begins once with each of the others down, and every one comes back.
+                let order = (0..<2).flatMap { _ in Victim.allCases.shuffled(using: &random) }
+                print("  seed \(seed): \(order.map(\.rawValue).joined(separator: ", "))")
+                for (number, victim) in order.enumerated() {
+                    switch victim {
+                    case .hub:
+                        try hub.kill()
+                        // A sidecar that begins meanwhile waits for it.
+                        try kubelet.stop(PodTemplate.sidecar, of: third, grace: 0)
+                        try kubelet.start(PodTemplate.sidecar, of: third)
+                        usleep(UInt32.random(in: 100_000...700_000, using: &random))
+                        try hub.restart()
+                        try kubelet.waitReady(third)
+                    case .agent:
+                        try agent.kill()
+                        usleep(UInt32.random(in: 0...300_000, using: &random))
+                        try agent.restart()
+                    case .runtime:
+                        try kubelet.containerd.kill()
+                        try kubelet.containerd.restart()
+                    case .sidecar: try restartSidecar(of: third, grace: number % 2 * 5, kubelet)
+                    }
+                    try kubelet.expectPage(from: "pod-a", to: third)
+                    try kubelet.expectPage(from: third, to: "pod-b")
+                }
+                _ = try node.result(of: ["sh", "-c", "kill -INT $(pidof ping)"])
+                try traffic.wait(timeout: 10)
+                let words = traffic.standardOutput.split(whereSeparator: { " ,\n".contains($0) })
+                let sent = words.firstIndex(of: "packets").flatMap { Int(words[$0 - 1]) } ?? 0
+                let received = words.firstIndex(of: "received").flatMap { Int(words[$0 - 1]) } ?? -1
+                figure("\(order.count) deaths beside a tunnel", "\(sent - received) of its \(sent) packets lost")
+                #expect(sent > 100 && received == sent)
+                try kubelet.remove(third)
             }
         }
 
