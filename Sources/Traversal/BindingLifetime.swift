@@ -2,8 +2,8 @@ package import Timing
 
 /// How long our NAT keeps a binding without traffic, as keepalives that came after a silence have shown.
 ///
-/// Two minutes are tried first, because RFC 4787 asks for them (REQ-5) and most NATs keep to it; then more or less. A value;
-/// the silences are `Engine`'s.
+/// Two minutes are tried first, because RFC 4787 asks for them (REQ-5) and most NATs keep to it; then less, or, where a path
+/// has been idle long enough for it to pay, more. A value; the silences are `Engine`'s.
 package struct BindingLifetime: Equatable, Sendable {
     /// Just below what NATs keep: 30 s (Linux, unanswered), 60 s, 120 s (Linux, a stream), 240 s (Azure).
     package static let steps: [UInt16] = [15, 28, 55, 115, 240]
@@ -12,9 +12,14 @@ package struct BindingLifetime: Equatable, Sendable {
     private static let first: UInt16 = 115
     /// A keepalive that did not come may also have been lost: the step is tried once more after this.
     static let retryAfter = Interval.seconds(3600)
+    /// Few NATs keep more than two minutes, and a silence that lapses costs about five packets: as many as the longer one
+    /// saves in a quarter of an hour.
+    static let extendAfter = Interval.seconds(3600)
 
     /// The longest silence that was survived, in seconds; 0 when nothing was measured.
     package private(set) var known: UInt16 = 0
+    /// When it was measured.
+    private var knownAt = MonotonicTime.zero
     /// The shortest step that was not survived, and how often.
     private var lapse: (step: UInt16, count: Int, at: MonotonicTime)?
 
@@ -28,6 +33,7 @@ package struct BindingLifetime: Equatable, Sendable {
 
     /// The silence to be tried next; nil when there is nothing to learn now.
     package func nextStep(now: MonotonicTime) -> UInt16? {
+        if known >= Self.first, now.since(knownAt) < Self.extendAfter { return nil }
         let longer = Self.steps.filter { $0 > Self.effective(known) }
         guard let lapse else { return longer.contains(Self.first) ? Self.first : longer.first }
         if let step = longer.last(where: { $0 < lapse.step }) { return step }
@@ -36,11 +42,11 @@ package struct BindingLifetime: Equatable, Sendable {
     }
 
     /// Something came in after so much silence.
-    package mutating func survived(_ silence: Interval) {
+    package mutating func survived(_ silence: Interval, now: MonotonicTime) {
         // Clocks and packets are not exact.
         let step = Self.steps.last { .seconds(UInt64($0)) <= silence + .milliseconds(500) }
         guard let step, step > Self.effective(known) else { return }
-        known = step
+        (known, knownAt) = (step, now)
         if let lapse, lapse.step <= step { self.lapse = nil }
     }
 

@@ -33,7 +33,12 @@ extension Engine {
         return max(min(own, BindingLifetime.effective(peer.keeping.peerKnown)), BindingLifetime.steps[0])
     }
 
-    /// After which silence something is due.
+    /// When something is due, if nothing comes or goes until then.
+    private func dueAt(_ peer: PeerState, _ direct: PeerState.Direct) -> MonotonicTime {
+        max(direct.lastTraffic + patience(peer, direct), peer.keeping.peerRestsUntil)
+    }
+
+    /// The silence that is waited for.
     private func patience(_ peer: PeerState, _ direct: PeerState.Direct) -> Interval {
         let safe = safeSeconds(peer, direct)
         let seconds = min(peer.keeping.isOurTurn ? peer.keeping.peerWants : peer.keeping.wanted, 600)
@@ -50,8 +55,7 @@ extension Engine {
     mutating func scheduleKeeping(_ peer: PeerState, now: MonotonicTime) {
         peer.keeping.next = .never
         guard let direct = peer.direct, peer.degradedSince == nil else { return }
-        let due =
-            peer.keeping.question == nil ? direct.lastTraffic + patience(peer, direct) : peer.keeping.askAgainAt
+        let due = peer.keeping.question == nil ? dueAt(peer, direct) : peer.keeping.askAgainAt
         peer.keeping.next = min(due, peer.keeping.confirmAt, peer.keeping.openerAt, dormantAt(peer, direct) ?? .never)
         touch(peer)
     }
@@ -66,11 +70,12 @@ extension Engine {
         }
         if let question = peer.keeping.question {
             if peer.keeping.askAgainAt <= now { ask(peer, question, now: now) }
-        } else if direct.lastTraffic + patience(peer, direct) <= now {
+        } else if dueAt(peer, direct) <= now {
             if peer.keeping.isOurTurn {
                 let measures = peer.keeping.peerWants > 0
                 if measures, peer.behavior.remapsAfterUnsolicited != false {
                     peer.keeping.openerAt = now + Keeping.openerAfter
+                    peer.keeping.peerRestsUntil = now + Keeping.peerRest
                 }
                 sendKeepalive(peer, measures ? .asks : .plain, on: direct.route, now: now)
             } else if peer.keeping.wanted > 0 {
@@ -94,7 +99,9 @@ extension Engine {
         _ peer: PeerState, _ kind: Keepalive.Kind, on route: Route, now: MonotonicTime
     ) {
         guard let tier = peer.direct?.tier else { return }
-        let wanted = measures(peer) && peer.keeping.question == nil ? lifetimes.claim(tier, by: peer.id, now: now) : 0
+        // While what is known does not hold, it is no time for more.
+        let mayMeasure = measures(peer) && peer.keeping.question == nil && peer.keeping.missed == 0
+        let wanted = mayMeasure ? lifetimes.claim(tier, by: peer.id, now: now) : 0
         let keepalive = Keepalive(kind, known: lifetimes[tier].known, wanted: wanted)
         send(peer.seal.seal(.keepalive(keepalive)), .direct(route))
         peer.keeping.wanted = wanted
@@ -119,6 +126,7 @@ extension Engine {
     private mutating func ask(_ peer: PeerState, _ question: Keeping.Question, now: MonotonicTime) {
         guard let direct = peer.direct else { return }
         guard peer.keeping.unanswered < question.tries else {
+            if case .wanted(let step) = question { lifetimes[direct.tier].lapsed(step, now: now) }
             dropDirect(peer)
             sendCall(peer, .wantsAnswer)
             return restartSearch(peer, now: now)
@@ -163,6 +171,7 @@ extension Engine {
         peer.keeping.question = nil
         peer.keeping.unanswered = 0
         peer.keeping.openerAt = .never
+        peer.keeping.peerRestsUntil = .zero
         peer.keeping.isDormant = false
         publish(peer)
         scheduleKeeping(peer, now: now)
@@ -175,21 +184,25 @@ extension Engine {
         _ keepalive: Keepalive, of peer: PeerState, on way: Way, after silence: Interval, now: MonotonicTime
     ) {
         guard case .direct(let route) = way else { return }
-        guard peer.direct?.route == route else {
+        guard let direct = peer.direct, direct.route == route else {
             // A path that we do not know, or have given up.
-            guard keepalive.kind == .asks, !configuration.policy.refuses(route.remote) else { return }
-            send(peer.seal.seal(.keepalive(Keepalive(.answers))), way)
-            return check(peer, .peerReflexive, route, now: now)
+            guard !configuration.policy.refuses(route.remote) else { return }
+            if keepalive.kind == .asks { send(peer.seal.seal(.keepalive(Keepalive(.answers))), way) }
+            return carriedElsewhere(peer, route, now: now)
         }
         if keepalive.kind != .answers {
-            peer.keeping.missed = 0
-            if measures(peer), let tier = peer.direct?.tier { lifetimes[tier].survived(silence) }
+            // One that comes soon after another was prompted by it, or by what we asked: it shows nothing.
+            let safe = safeSeconds(peer, direct)
+            if silence + BindingLifetime.slack(safe) >= BindingLifetime.spacing(safe) { peer.keeping.missed = 0 }
+            if measures(peer), let tier = peer.direct?.tier { lifetimes[tier].survived(silence, now: now) }
         }
         peer.keeping.openerAt = .never
+        peer.keeping.peerRestsUntil = .zero
         peer.keeping.peerKnown = keepalive.known
         peer.keeping.peerWants = keepalive.wanted
         switch keepalive.kind {
-        case .plain: peer.keeping.isOurTurn = true
+        // Two that crossed would go on crossing: each would come through because the other was just sent, and show nothing.
+        case .plain: peer.keeping.isOurTurn = silence > Keeping.crossing || localID < peer.id
         case .asks: sendKeepalive(peer, .answers, on: route, now: now)
         case .answers: peer.keeping.isOurTurn = false
         }

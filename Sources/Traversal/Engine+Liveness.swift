@@ -38,10 +38,7 @@ extension Engine {
             if peer.degradedSince != nil { directAnswered(peer, now: now) }
             noteTraffic(peer, on: .direct(route), now: now)
         } else if ledger.mayUse(socket, id) {
-            let asked = peer.remotes.first { $0.route == route }?.lastPing
-            if asked.map({ now.since($0) >= .milliseconds(200) }) ?? true {
-                check(peer, .peerReflexive, route, now: now)
-            }
+            carriedElsewhere(peer, route, now: now)
         }
         touch(peer)
     }

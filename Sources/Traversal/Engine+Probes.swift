@@ -46,6 +46,15 @@ extension Engine {
         }
     }
 
+    /// The peer's data or keepalives come from elsewhere than ours go.
+    mutating func carriedElsewhere(_ peer: PeerState, _ route: Route, now: MonotonicTime) {
+        for index in peer.retired.indices where peer.retired[index].socket == route.socket {
+            peer.retired[index].carried = now
+        }
+        let asked = peer.remotes.first { $0.route == route }?.lastPing
+        if asked.map({ now.since($0) >= .milliseconds(200) }) ?? true { check(peer, .peerReflexive, route, now: now) }
+    }
+
     /// Pings a place that the peer was just heard from, unless that was done a moment ago.
     mutating func check(_ peer: PeerState, _ kind: Candidate.Kind, _ route: Route, now: MonotonicTime) {
         guard !configuration.policy.refuses(route.remote) else { return counters.refusedTargets += 1 }
@@ -153,12 +162,23 @@ extension Engine {
         guard let direct = peer.direct, peer.degradedSince == nil else { return true }
         let remote = peer.remotes[index]
         guard remote.tier == direct.tier else { return remote.tier < direct.tier }
+        if isPeersChoice(peer, remote.route, now: now) { return true }
         guard let candidate = remote.roundTrip?.smoothed else { return false }
         let current = direct.roundTrip.smoothed
         let isBetter = candidate + Limits.betterBy < current && candidate.nanoseconds < current.nanoseconds / 5 * 4
         peer.remotes[index].betterSamples = isBetter ? remote.betterSamples + 1 : 0
         return peer.remotes[index].betterSamples >= Limits.betterSamples
             && now.since(direct.established) >= Limits.stickyFor
+    }
+
+    /// Whether both ends have settled at the same time on paths of their own: the lower one's holds.
+    private func isPeersChoice(_ peer: PeerState, _ route: Route, now: MonotonicTime) -> Bool {
+        guard peer.id < localID, let direct = peer.direct, now.since(direct.established) >= Limits.settlesAfter else {
+            return false
+        }
+        return peer.retired.contains { old in
+            old.socket == route.socket && old.carried.map { now.since($0) < Limits.settlesAfter } ?? false
+        }
     }
 
     /// The place becomes the peer's path.
@@ -177,7 +197,10 @@ extension Engine {
         peer.search.attempts = 0
         if let old { retire(old.route.socket, of: peer, now: now) }
         peer.openAt = .never
-        finishProbing(peer, except: remote.route.socket)
+        peer.retired.removeAll { $0.socket == remote.route.socket }
+        // The peer's path may begin at the one that it got through to, as ours begins at a socket of our own.
+        if let hit = peer.opening?.hit { retire(hit, of: peer, now: now) }
+        finishProbing(peer)
         peer.comparisons = Limits.comparisons
         peer.nextComparison = now + .seconds(1)
         startKeeping(peer, now: now)

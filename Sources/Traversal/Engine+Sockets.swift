@@ -13,8 +13,14 @@ extension Engine {
         return true
     }
 
-    /// Takes an adopted socket from a peer that was quiet for a while, if there is one.
+    /// Takes an adopted socket that carries nothing any more, or one from a peer that was quiet for a while, if there is one.
     private mutating func yieldAdopted(now: MonotonicTime) {
+        for peer in peers.values {
+            let unused = peer.retired.firstIndex { old in
+                ledger.isAdopted(old.socket) && old.carried.map { now.since($0) > .seconds(2) } ?? true
+            }
+            if let unused { return close(peer.retired.remove(at: unused).socket) }
+        }
         let owners = peers.values.filter { $0.direct.map { ledger.isAdopted($0.route.socket) } ?? false }
         guard let quietest = owners.min(by: { max($0.lastSent, $0.lastHeard) < max($1.lastSent, $1.lastHeard) }),
             now.since(max(quietest.lastSent, quietest.lastHeard)) > .seconds(60)
@@ -25,7 +31,7 @@ extension Engine {
     /// The peer may go on sending to a socket that we use no more, until it has found the new path itself.
     mutating func retire(_ socket: SocketID, of peer: PeerState, now: MonotonicTime) {
         guard !socket.isHome, peer.direct?.route.socket != socket else { return }
-        peer.retired.append((socket, now + .seconds(30)))
+        peer.retired.append(PeerState.Retired(socket: socket, until: now + .seconds(30)))
     }
 
     /// Gives up the direct path and the socket that it had for itself.
@@ -50,9 +56,10 @@ extension Engine {
         publish(peer)
     }
 
-    /// Ends opening and spraying, and closes their sockets but this one.
-    mutating func finishProbing(_ peer: PeerState, except kept: SocketID? = nil) {
-        for socket in (peer.opening?.allSockets ?? []) + (peer.spray?.ownSockets ?? []) where socket != kept {
+    /// Ends opening and spraying, and closes their sockets but that of the path and those that are retired.
+    mutating func finishProbing(_ peer: PeerState) {
+        let kept = peer.retired.map(\.socket) + [peer.direct?.route.socket].compactMap { $0 }
+        for socket in (peer.opening?.allSockets ?? []) + (peer.spray?.ownSockets ?? []) where !kept.contains(socket) {
             close(socket)
         }
         if let sampler = peer.nextPortSampler { close(sampler) }

@@ -20,6 +20,8 @@ struct Keeping {
     var askAgainAt = MonotonicTime.never
     /// When our own binding is used once more, by what dies on the way: the peer rests before it asks.
     var openerAt = MonotonicTime.never
+    /// Until then nothing is missed: the peer may be resting.
+    var peerRestsUntil = MonotonicTime.zero
     /// A binding that was gone is new: when it is used once more.
     var confirmAt = MonotonicTime.never
     /// How often in a row a keepalive did not come at the usual time.
@@ -42,10 +44,15 @@ struct Keeping {
 
     /// A keepalive that our NAT did not let in may have taken our port for so long (see `remapsAfterUnsolicited`).
     static let rest = Interval.seconds(35)
+    /// From a keepalive that measures until the peer, resting because it did not come, has asked: it notices up to 4 s late.
+    static let peerRest = rest + .seconds(6)
     /// A new binding that was not answered lasts 30 s in Linux.
     static let openerAfter = Interval.seconds(25)
     /// A binding that is older than two seconds when it is used is a stream to Linux, and lasts longer.
     static let confirmAfter = Interval.milliseconds(2500)
+
+    /// A keepalive that comes so soon after something was sent was sent before that arrived.
+    static let crossing = Interval.seconds(1)
 
     mutating func stop() { self = Keeping() }
 }

@@ -56,6 +56,8 @@ package enum Limits {
     /// Sockets of one opening that send at once, and how often.
     static let openingBurst = 32
     static let openingSpacing: Interval = .milliseconds(5)
+    /// Two ends that have settled on a path each have the same one soon after this.
+    static let settlesAfter: Interval = .milliseconds(500)
     /// How long sockets wait for the spray.
     static let openingLifetime: Interval = .seconds(4)
     /// When the peer is told of an opening and should have answered, we send to it ourselves: where it has not yet sent, its NAT

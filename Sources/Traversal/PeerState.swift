@@ -46,6 +46,14 @@ final class PeerState {
         var lastTraffic: MonotonicTime
     }
 
+    /// A socket that we use no more, or that the peer got through to when another was ours already: it may go on sending there.
+    struct Retired {
+        let socket: SocketID
+        var until: MonotonicTime
+        /// When the peer's data or keepalives last came in on it.
+        var carried: MonotonicTime?
+    }
+
     let id: AgentID
     var seal: ProbeSeal
     /// Relays that reach the peer, the best first.
@@ -93,7 +101,7 @@ final class PeerState {
     @Seldom var spray: SprayState?
     var lastLargeSpray: MonotonicTime?
     var nextPortSampler: SocketID?
-    var retired: [(socket: SocketID, until: MonotonicTime)] = []
+    var retired: [Retired] = []
     var comparisons = 0
     var nextComparison = MonotonicTime.never
     @Seldom var mtu: PathMTU?

@@ -16,7 +16,7 @@ struct Options {
     var settings = PairLab.Settings()
     /// How often each failure is brought about.
     var repetitions: Int
-    /// For how long an idle pair is watched, in seconds.
+    /// For how long an idle pair is watched, in seconds. An hour, because the first minutes are those that learn.
     var idleSeconds: Double
     /// The folder for what is written.
     var folder: String
@@ -29,7 +29,7 @@ struct Options {
         trials = try Self.number("TRIALS", default: isQuick ? 1 : 3)
         lanes = try Self.number("LANES", default: 2)
         repetitions = try Self.number("REPEAT", default: isQuick ? 2 : 20)
-        idleSeconds = Double(try Self.number("IDLE", default: isQuick ? 60 : 300))
+        idleSeconds = Double(try Self.number("IDLE", default: isQuick ? 60 : 3600))
         settings.patience = Double(try Self.number("PATIENCE", default: 6))
         folder = Self.value("OUT") ?? ".build/natlab"
         parts = try Self.parts(Self.value("PARTS"))

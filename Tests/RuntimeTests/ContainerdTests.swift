@@ -88,16 +88,18 @@ extension Runtimes {
             }
         }
 
-        private enum Victim: String, CaseIterable { case hub, agent, runtime, sidecar }
+        private enum Victim: String, CaseIterable { case hub, agent, injector, runtime, sidecar }
 
         @Test
-        func `hub, node's agent, runtime and a sidecar die in any order: no other tunnel loses a packet, no pod stays`()
+        func
+            `hub, node's agent, injector, runtime and a sidecar die in any order: no other tunnel loses a packet, no pod stays`()
             throws
         {
             let seed = UInt64.random(in: 1...UInt64(UInt32.max))
             var random = SeededRandom(seed: seed)
             try withPair(device: false) { kubelet, agent, hub, names in
                 let (agent, node) = (try #require(agent), kubelet.node)
+                let injector = try InjectorService(on: node)
                 let third = "pod-c"
                 try kubelet.run(
                     PodTemplate(node.sandbox).pod(third, token: hub.token(third), device: false, on: node))
@@ -124,6 +126,21 @@ extension Runtimes {
                         try agent.kill()
                         usleep(UInt32.random(in: 0...300_000, using: &random))
                         try agent.restart()
+                    case .injector:
+                        try injector.kill()
+                        // Fails closed: there is no pod without it, protected or not.
+                        let late = "pod-\(number)"
+                        let token = try hub.token(late)
+                        let refusal = #expect(throws: LabError.self) {
+                            try InjectedPod.make(late, token: token, by: injector, on: node)
+                        }
+                        #expect("\(refusal, default: "")".contains("ConnectionRefusedError"))
+                        try injector.restart()
+                        try kubelet.run(InjectedPod.make(late, token: token, by: injector, on: node))
+                        try kubelet.waitReady(late)
+                        try kubelet.expectPage(from: "pod-a", to: late)
+                        try kubelet.expectPage(from: late, to: third)
+                        try kubelet.remove(late)
                     case .runtime:
                         try kubelet.containerd.kill()
                         try kubelet.containerd.restart()

@@ -75,6 +75,38 @@ import Timing
         return try trial.meet(within: .seconds(10))
     }
 
+    @Test func `ends that escape at the same time have the same path in the end, and lose nothing while they settle`()
+        throws
+    {
+        let trials = try inParallel(Trials.of(400)) { number -> (met: Bool, lost: Int, mirrored: Bool) in
+            var random = SeededRandom(seed: SeededRandom.hash(UInt64(number), 15))
+            var plans = [NATClass.eimAPDF.plan(&random), NATClass.eimAPDF.plan(&random)]
+            for index in plans.indices { plans[index].chain[0].acceptsInput = true }
+            var trial = try PairTrial(plans[0], plans[1], seed: random.next())
+            (trial.world.weather.loss, trial.world.weather.duplication) = (0, 0)
+            trial.learnNetworks()
+            guard try trial.meet() != nil else { return (false, 0, false) }
+            trial.startTalking()
+            trial.world.run(for: .milliseconds(1000 + random.below(1000)))
+            // Both NATs forget their entries, and a packet of the peer's comes before one of their own.
+            for agent in [trial.caller, trial.callee] { agent.rebootNAT(external: nil) }
+            trial.caller.poison(from: trial.callee)
+            trial.callee.poison(from: trial.caller)
+            for (agent, peer) in [(trial.caller, trial.callee), (trial.callee, trial.caller)].shuffled(using: &random) {
+                agent.escape(to: peer)
+                trial.world.run(for: .milliseconds(random.below(60)))
+            }
+            let end = trial.world.now + .seconds(20)
+            while !trial.isDirect, trial.world.now < end { trial.world.run(for: .milliseconds(10)) }
+            let lost = trial.lostWhileTalking(for: .seconds(3))
+            return (trial.isDirect, lost, trial.isMirrored)
+        }
+        print(
+            "both ends escape: \(trials.count { $0.met })/\(trials.count) direct, \(trials.count { $0.lost > 0 }) lost some",
+            "afterwards, \(trials.count { !$0.mirrored }) on two paths; seeds hash(number, 15)")
+        #expect(trials.allSatisfy { $0.met && $0.lost == 0 && $0.mirrored })
+    }
+
     /// The NAT that lets everybody in has an entry for its own early packet to the peer, under another port than the one that
     /// the peer sends to: it can't make a second for the answer.
     @Test func `an entry that an early packet made in a NAT without a filter is escaped within 1.5 s`() throws {

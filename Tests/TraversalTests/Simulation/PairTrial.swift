@@ -52,6 +52,30 @@ struct PairTrial {
     /// Time for both to learn how they are seen.
     func learnNetworks() { world.run(for: .milliseconds(2500)) }
 
+    /// Whether both send to where the other one sends from.
+    var isMirrored: Bool {
+        let routes = [(caller, callee), (callee, caller)].map { $0.engine.peers[$1.id]?.direct?.route }
+        guard let first = routes[0], let second = routes[1] else { return false }
+        return caller.outside(first) == second.remote && callee.outside(second) == first.remote
+    }
+
+    /// Sends every 20 ms both ways from now on.
+    func startTalking() {
+        caller.startWork(to: callee.id)
+        callee.startWork(to: caller.id)
+    }
+
+    /// Of what is sent both ways in this time while they talk; in the end they talk no more.
+    func lostWhileTalking(for interval: Interval) -> Int {
+        let before = (caller.sentSequence, callee.sentSequence)
+        world.run(for: interval)
+        (caller.workSpacing, callee.workSpacing) = (.zero, .zero)
+        world.run(for: .seconds(1))
+        let sent = caller.sentSequence - before.0 + callee.sentSequence - before.1
+        return sent - callee.deliveries.count { $0.number > before.0 }
+            - caller.deliveries.count { $0.number > before.1 }
+    }
+
     /// The caller sends; returns when both are direct, or after `limit`. The result counts from when both had heard each
     /// other; nil when they stayed on the relay.
     mutating func meet(within limit: Interval = .seconds(20)) throws -> Interval? {

@@ -157,6 +157,12 @@ final class SimulatedAgent {
         _ = nat.inbound(SimulatedAddress(own), from: SimulatedAddress(other), now: world.now)
     }
 
+    /// Where what we send on a route is seen to come from.
+    func outside(_ route: Route) -> Endpoint? {
+        guard let nat = chain.last, let port = ports[route.socket] else { return nil }
+        return nat.outbound(SimulatedAddress(inside, port), to: SimulatedAddress(route.remote), now: world.now).endpoint
+    }
+
     /// A packet of our home socket leaves for the peer before we have heard of it; it does not arrive.
     func sendEarly(to peer: SimulatedAgent) {
         guard let nat = chain.last, let other = peer.engine.reflexive.first else { return }
@@ -197,6 +203,14 @@ final class SimulatedAgent {
         try engine.addPeer(
             peer.id, localKey: key, remoteKey: peer.publicKey, epoch: 1,
             relays: world.relays.indices.map { .relayed(relay: UInt8($0), peer.id) }, now: world.now)
+        settle()
+    }
+
+    /// As when asking has not helped, and nothing came through.
+    func escape(to peer: SimulatedAgent) {
+        guard let state = engine.peers[peer.id] else { return }
+        engine.lose(state, now: world.now)
+        engine.suspectRemapping(state, now: world.now)
         settle()
     }
 
