@@ -22,19 +22,39 @@ import Testing
 
 /// A cable between two namespaces, taken down afterwards with all that runs there, whatever happens.
 func withCable(_ body: (Cable) throws -> Void) throws {
-    let sandbox = try Sandbox.unique()
-    let prefix = End.prefix
-    Interruption.cleanUp {
-        sandbox.tearDown()
-        End.removeSockets(prefix)
+    let ground = try CableGround()
+    defer { ground.clear() }
+    try body(try Cable(in: ground.sandbox))
+    ground.expectNothingLeft()
+}
+
+/// The same for a test that waits so long that it must leave its thread to others meanwhile.
+func withCable(_ body: (Cable) async throws -> Void) async throws {
+    let ground = try CableGround()
+    defer { ground.clear() }
+    try await body(try Cable(in: ground.sandbox))
+    ground.expectNothingLeft()
+}
+
+/// What a cable and the ends on it are in.
+private struct CableGround {
+    let sandbox: Sandbox
+    private let sockets = End.prefix
+
+    init() throws {
+        sandbox = try Sandbox.unique()
+        Interruption.cleanUp { [self] in clear() }
     }
-    defer {
+
+    func clear() {
         sandbox.tearDown()
-        End.removeSockets(prefix)
+        End.removeSockets(sockets)
     }
-    try body(try Cable(in: sandbox))
-    sandbox.tearDown()
-    #expect(Sandbox.remains(of: sandbox.name) == [])
+
+    func expectNothingLeft() {
+        sandbox.tearDown()
+        #expect(Sandbox.remains(of: sandbox.name) == [])
+    }
 }
 
 /// Both ends of one tunnel, ours at `a` and wireguard-go at `b`, started but not yet peers.
