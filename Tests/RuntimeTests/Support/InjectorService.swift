@@ -1,67 +1,45 @@
-import Foundation
-import Glibc
 import Lab
 
 /// `warren-injector` on a node, as a uid of its own, and called as an API server calls it.
 final class InjectorService {
     private let node: Node
-    private let folder: String
     private let bundle: String
-    private var process: ChildProcess
+    private let service: Service
     private static let uid: UInt32 = 65532
     private static let name = "warren-injector.warren-system.svc"
     private static let (listen, health) = ("127.0.0.1:8443", "8444")
 
     init(on node: Node) throws {
         self.node = node
-        folder = node.sandbox.path("injector")
+        let folder = node.sandbox.path("injector")
         try makeFolder(folder, mode: 0o700, owner: Self.uid)
-        let source = "\(try Programs.folder())/warren-injector"
-        try node.sandbox.run("install", "-m", "0755", source, "\(node.image.folder)/warren-injector")
-        process = try Self.start(in: folder, on: node)
-        try Self.waitReady(process, node)
+        let (source, program) = ("\(try Programs.folder())/warren-injector", "\(node.image.folder)/warren-injector")
+        try node.sandbox.run("install", "-m", "0755", source, program)
+        service = try Service("warren-injector", in: node.namespace, ready: "http://127.0.0.1:\(Self.health)/readyz") {
+            try node.namespace.spawn(
+                Plan.unprivileged(uid: Self.uid) + [
+                    program, "--listen", Self.listen, "--health-port", Self.health, "--tls-dir", folder, "--self-made",
+                    "--dns-name", Self.name, "--image", ContainerImage.name, "--device", "node", "--pull-policy",
+                    "Never",
+                ], environment: Image.environment(folder: node.image.folder))
+        }
         // What a cluster has in the webhook's configuration: it stays while the injector comes and goes.
         bundle = node.sandbox.path("injector-ca.crt")
         try writeText(readText("\(folder)/ca.crt"), to: bundle)
     }
 
-    private static func start(in folder: String, on node: Node) throws -> ChildProcess {
-        try node.namespace.spawn(
-            Plan.unprivileged(uid: uid) + [
-                "\(node.image.folder)/warren-injector", "--listen", listen, "--health-port", health, "--tls-dir",
-                folder, "--self-made", "--dns-name", name, "--image", ContainerImage.name, "--device", "node",
-                "--pull-policy", "Never",
-            ], environment: Image.environment(folder: node.image.folder))
-    }
+    func kill() throws { try service.kill() }
 
-    private static func waitReady(_ process: ChildProcess, _ node: Node) throws {
-        try waitUntil("warren-injector ready", timeout: 15, every: 0.05) {
-            guard process.isRunning else { throw LabError.ended("warren-injector", text: process.standardError) }
-            let words = ["curl", "-sf", "--max-time", "2", "http://127.0.0.1:\(health)/readyz"]
-            return try node.namespace.result(of: words).succeeded
-        }
-    }
-
-    func kill() throws {
-        process.signal(SIGKILL)
-        try process.wait(timeout: 10)
-    }
-
-    func restart() throws {
-        process = try Self.start(in: folder, on: node)
-        try Self.waitReady(process, node)
-    }
+    func restart() throws { try service.restart() }
 
     /// The pod as it is admitted: with the patch of the injector's answer. Throws when there is no answer, or a refusal: as
     /// `failurePolicy: Fail` has it, there is no pod then.
     func admitted(_ pod: String) throws -> String {
-        try node.namespace.run(
-            "/usr/bin/python3", "-c", Self.review, Self.name, Self.listen, bundle, input: pod
-        )
+        try node.namespace.run("/usr/bin/python3", "-c", Self.review, Self.name, Self.listen, bundle, input: pod)
     }
 
     private static let review = """
-        import base64, copy, http.client, json, socket, ssl, sys, yaml
+        import base64, http.client, json, socket, ssl, sys, yaml
         name, listen, bundle = sys.argv[1:]
         host, port = listen.split(":")
         pod = yaml.safe_load(sys.stdin)
