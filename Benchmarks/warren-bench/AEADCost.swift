@@ -82,8 +82,8 @@ private final class RawCipher {
         let bytes = [UInt8](repeating: 7, count: 32)
         guard let key = try? SecretKey(copying: bytes) else { preconditionFailure("no memory for a key") }
         let isOpenSSL = library == .openssl
-        unsafe sealContext = isOpenSSL ? CAEAD_openssl_new(bytes, true) : nil
-        unsafe openContext = isOpenSSL ? CAEAD_openssl_new(bytes, false) : nil
+        unsafe sealContext = isOpenSSL ? CAEAD_openssl_new(bytes) : nil
+        unsafe openContext = isOpenSSL ? CAEAD_openssl_new(bytes) : nil
         self.key = key
         unsafe plaintext = .allocate(capacity: size + 16)
         unsafe sealed = .allocate(capacity: size + 16)

@@ -6,9 +6,9 @@ package import Sodium
 package enum AEADLibrary: String, CaseIterable, Sendable {
     /// Always there; the fastest for small packets.
     case libsodium
-    /// libcrypto.so.3, 1.6 times as fast as libsodium for a full packet.
+    /// libcrypto.so.3, twice as fast as libsodium for a full packet.
     case openssl
-    /// libIPSec_MB.so.1 on a CPU with AVX-512: twice as fast again.
+    /// libIPSec_MB.so.1 on a CPU with AVX-512: three times as fast.
     case ipsecmb
 
     /// Whether it is there and gives libsodium's bytes. The first question loads the library.
@@ -39,7 +39,7 @@ package enum AEADLibrary: String, CaseIterable, Sendable {
         for library in [AEADLibrary.libsodium, self] {
             guard let key = try? SecretKey(copying: key) else { return false }
             var bytes = [UInt8](repeating: 0x5a, count: length + ChaChaPoly.tagSize)
-            let cipher = PacketCipher(key, seals: true, library: library)
+            let cipher = PacketCipher(key, library: library)
             unsafe bytes.withUnsafeMutableBufferPointer { bytes in
                 guard let start = bytes.baseAddress else { return }
                 unsafe cipher.seal(start, count: length, counter: counter, into: start)
@@ -61,18 +61,18 @@ package enum AEADLibrary: String, CaseIterable, Sendable {
 package struct PacketCipher: ~Copyable, @unchecked Sendable {
     // Safe: the context is this value's own, made in init and freed in deinit; used by one thread at a time.
 
-    /// Below this many bytes libsodium is faster than the fixed cost of OpenSSL's calls; ipsec-mb wins with any packet
+    /// Below this many bytes libsodium is as fast as OpenSSL's calls; ipsec-mb wins with any packet
     /// (`warren-bench` prints both).
-    package static let opensslBreakEven = 128
+    package static let opensslBreakEven = 64
     package static let ipsecmbBreakEven = 16
 
     private let key: SecretKey
     private let library: AEADLibrary
     private let context: UnsafeMutableRawPointer?
 
-    package init(_ key: consuming SecretKey, seals: Bool, library: AEADLibrary = .chosen) {
+    package init(_ key: consuming SecretKey, library: AEADLibrary = .chosen) {
         var context: UnsafeMutableRawPointer?
-        if library == .openssl { unsafe context = key.withBytes { unsafe CAEAD_openssl_new($0, seals) } }
+        if library == .openssl { unsafe context = key.withBytes { unsafe CAEAD_openssl_new($0) } }
         // Without memory for a context, libsodium needs none.
         self.library = unsafe library == .openssl && context == nil ? .libsodium : library
         unsafe self.context = unsafe context

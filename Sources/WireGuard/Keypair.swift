@@ -53,8 +53,8 @@ package import Timing
         self.rekeyAfter = rekeyAfter
         self.sendCounter = Atomic(sendCounter)
         let ordered = keys.ordered(isInitiator: isInitiator)
-        sealing = PacketCipher(ordered.send, seals: true)
-        opening = PacketCipher(ordered.receive, seals: false)
+        sealing = PacketCipher(ordered.send)
+        opening = PacketCipher(ordered.receive)
     }
 
     /// How many messages were sealed.

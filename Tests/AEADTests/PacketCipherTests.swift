@@ -7,7 +7,8 @@ import Testing
 @Suite struct PacketCipherTests {
     /// Sizes around every break-even and block boundary, and a full packet.
     static let sizes = [
-        0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 575, 576, 1279, 1420, 8900, 65000,
+        0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 575, 576, 1279, 1420, 1983, 1984, 1985,
+        2000, 2001, 2048, 8900, 65000,
     ]
 
     @Test(arguments: AEADLibrary.allCases, sizes)
@@ -54,7 +55,7 @@ import Testing
         let plaintext = Libsodium.randomBytes(1420)
         var bytes = try seal(plaintext, key, 9, library)
         bytes[3] ^= 1
-        let cipher = PacketCipher(try SecretKey(copying: key), seals: false, library: library)
+        let cipher = PacketCipher(try SecretKey(copying: key), library: library)
         let isAuthentic = unsafe bytes.withUnsafeMutableBufferPointer {
             unsafe cipher.open($0.baseAddress!, count: $0.count, counter: 9)
         }
@@ -68,8 +69,8 @@ import Testing
         try Libsodium.initialize()
         guard library.isAvailable else { return #expect(library != .libsodium) }
         let key = Libsodium.randomBytes(32)
-        let sealing = PacketCipher(try SecretKey(copying: key), seals: true, library: library)
-        let opening = PacketCipher(try SecretKey(copying: key), seals: false, library: library)
+        let sealing = PacketCipher(try SecretKey(copying: key), library: library)
+        let opening = PacketCipher(try SecretKey(copying: key), library: library)
         for (index, size) in (Self.sizes + Self.sizes.reversed()).enumerated() {
             let plaintext = Libsodium.randomBytes(size)
             let counter = UInt64(index) &* 0x9e37_79b9
@@ -110,7 +111,7 @@ import Testing
 
     private func seal(_ plaintext: [UInt8], _ key: [UInt8], _ counter: UInt64, _ library: AEADLibrary) throws -> [UInt8]
     {
-        let cipher = PacketCipher(try SecretKey(copying: key), seals: true, library: library)
+        let cipher = PacketCipher(try SecretKey(copying: key), library: library)
         var output = [UInt8](repeating: 0, count: plaintext.count + 16)
         unsafe plaintext.withUnsafeBufferPointer { input in
             unsafe output.withUnsafeMutableBufferPointer { output in
@@ -121,7 +122,7 @@ import Testing
     }
 
     private func open(_ sealed: [UInt8], _ key: [UInt8], _ counter: UInt64, _ library: AEADLibrary) throws -> [UInt8]? {
-        let cipher = PacketCipher(try SecretKey(copying: key), seals: false, library: library)
+        let cipher = PacketCipher(try SecretKey(copying: key), library: library)
         var bytes = sealed
         let isAuthentic = unsafe bytes.withUnsafeMutableBufferPointer {
             unsafe cipher.open($0.baseAddress!, count: $0.count, counter: counter)
@@ -163,9 +164,9 @@ private final class PacketThread: Sendable {
         guard let sealKey = try? SecretKey(copying: key), let openKey = try? SecretKey(copying: key),
             let referenceKey = try? SecretKey(copying: key)
         else { return }
-        let sealing = PacketCipher(sealKey, seals: true, library: library)
-        let opening = PacketCipher(openKey, seals: false, library: library)
-        let reference = PacketCipher(referenceKey, seals: true, library: .libsodium)
+        let sealing = PacketCipher(sealKey, library: library)
+        let opening = PacketCipher(openKey, library: library)
+        let reference = PacketCipher(referenceKey, library: .libsodium)
         for round in 0..<Self.rounds {
             let plaintext = [UInt8](repeating: key[round % 32], count: 16 + round * 7 % 1405)
             var bytes = [plaintext + [UInt8](repeating: 0, count: 16), plaintext + [UInt8](repeating: 0, count: 16)]

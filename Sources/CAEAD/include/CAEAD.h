@@ -10,11 +10,11 @@
 // Whether libcrypto.so.3 was loaded and has the cipher. The first call loads it.
 bool CAEAD_openssl_available(void);
 // A context for one key and one direction; NULL when there is no memory. Freed with its key schedule wiped.
-void *CAEAD_openssl_new(const uint8_t *key, bool seals);
+void *CAEAD_openssl_new(const uint8_t *key);
 void CAEAD_openssl_free(void *context);
-// `output` has room for length + 16, and may be `input`. False when the library failed.
+// `output` has room for length + 16, and may be `input`. False, with nothing written, when the library failed at once.
 bool CAEAD_openssl_seal(void *context, const uint8_t *nonce, const uint8_t *input, size_t length, uint8_t *output);
-// In place; `length` is without the tag, which comes behind. False, and only zeros there, when the tag does not verify.
+// In place; `length` is without the tag, which comes behind. False, and nothing decrypted, when the tag does not verify.
 bool CAEAD_openssl_open(void *context, const uint8_t *nonce, uint8_t *bytes, size_t length);
 
 // Whether libIPSec_MB.so.1 was loaded and this CPU has the AVX-512 code, without which it is no gain. As above, with 32
