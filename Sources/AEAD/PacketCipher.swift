@@ -31,20 +31,23 @@ package enum AEADLibrary: String, CaseIterable, Sendable {
         return AEADLibrary.allCases.reversed().first { $0.isAvailable } ?? .libsodium
     }()
 
-    /// A library that can be replaced under a running system must not be trusted to be what its name says.
+    /// A library that can be replaced under a running system must not be trusted to be what its name says. The packet is one
+    /// that no library takes in one piece.
     private func agreesWithLibsodium() -> Bool {
-        let (length, counter) = (1000, UInt64(0x0102_0304_0506_0708))
+        let (length, counter) = (3000, UInt64(0x0102_0304_0506_0708))
         let key = (0..<32).map { UInt8($0) }
         var outputs: [[UInt8]] = []
         for library in [AEADLibrary.libsodium, self] {
             guard let key = try? SecretKey(copying: key) else { return false }
             var bytes = [UInt8](repeating: 0x5a, count: length + ChaChaPoly.tagSize)
             let cipher = PacketCipher(key, library: library)
-            unsafe bytes.withUnsafeMutableBufferPointer { bytes in
-                guard let start = bytes.baseAddress else { return }
+            let isOpened = unsafe bytes.withUnsafeMutableBufferPointer { bytes in
+                guard let start = bytes.baseAddress else { return false }
                 unsafe cipher.seal(start, count: length, counter: counter, into: start)
+                unsafe outputs.append(Array(bytes))
+                return unsafe cipher.open(start, count: bytes.count, counter: counter)
             }
-            outputs.append(bytes)
+            guard isOpened, bytes.prefix(length).allSatisfy({ $0 == 0x5a }) else { return false }
         }
         // This thread may be none of those that carry packets.
         CAEAD_ipsecmb_leave()

@@ -1,31 +1,34 @@
 /// First in, first out, in amortized constant time, in a ring that grows and is kept. One thread.
+///
+/// Public, where all else is for the package: of what is not, other modules have only the generic code, which asks the
+/// runtime for types at each call.
 @frozen
-package struct FIFO<Element> {
+public struct FIFO<Element> {
     @usableFromInline var ring: ContiguousArray<Element?> = []
     @usableFromInline var head = 0
     @usableFromInline var length = 0
 
     @inlinable
-    package init() {}
+    public init() {}
 
     @inlinable
-    package var count: Int { length }
+    public var count: Int { length }
 
     @inlinable
-    package var isEmpty: Bool { count == 0 }
+    public var isEmpty: Bool { count == 0 }
 
     @inlinable
-    package var first: Element? { count == 0 ? nil : ring[head] }
+    public var first: Element? { count == 0 ? nil : ring[head] }
 
     @inlinable
-    package mutating func append(_ element: Element) {
+    public mutating func append(_ element: Element) {
         if count == ring.count { grow() }
         ring[(head + count) & (ring.count - 1)] = element
         length += 1
     }
 
     @inlinable
-    package mutating func popFirst() -> Element? {
+    public mutating func popFirst() -> Element? {
         guard count > 0 else { return nil }
         let element = ring[head]
         ring[head] = nil
@@ -47,7 +50,7 @@ package struct FIFO<Element> {
 extension FIFO: Sequence {
     /// From the first.
     @inlinable
-    package func makeIterator() -> some IteratorProtocol<Element> {
+    public func makeIterator() -> some IteratorProtocol<Element> {
         (0..<count).lazy.compactMap { ring[(head + $0) & (ring.count - 1)] }.makeIterator()
     }
 }

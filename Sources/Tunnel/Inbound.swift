@@ -29,6 +29,8 @@ struct Inbound: ~Copyable {
     }
 
     private let io: PacketIO
+    /// `io`'s, which is counted for each packet when it is reached through that.
+    private let plane: PacketPlane
     private var receiving: PooledReceiveBatch
     private var pool: PacketPool
     private var waiting = FIFO<Waiting>()
@@ -44,6 +46,7 @@ struct Inbound: ~Copyable {
     init(_ io: PacketIO) throws(TransportError) {
         let pool = try PacketPool(buffers: Self.messages, bufferSize: PooledReceiveBatch.bufferSize)
         self.io = io
+        plane = io.plane
         self.pool = pool
         receiving = PooledReceiveBatch(messages: Self.messages)
         used.reserveCapacity(Self.messages)
@@ -183,10 +186,10 @@ struct Inbound: ~Copyable {
             unsafe handOver(datagram, from: path)
             return nil
         }
-        let opened = unsafe io.plane.open(datagram, now: now)
+        let opened = unsafe plane.open(datagram, now: now)
         if let peer = opened.peer { tell(peer, opened, on: path, now) }
         if let reason = opened.dropped {
-            io.plane.drops.count(reason)
+            plane.drops.count(reason)
             return nil
         }
         return opened.packet.isEmpty ? nil : unsafe UnsafeMutableRawBufferPointer(rebasing: datagram[opened.packet])
@@ -195,7 +198,7 @@ struct Inbound: ~Copyable {
     /// Hands the pod's packet to the coalescer, which has it until `flush`.
     @inline(__always)
     private mutating func deliver(_ packet: UnsafeMutableRawBufferPointer, _ now: MonotonicTime) {
-        if unsafe QueueDelay.mayLose(packet), delay.takesOne(now: now) { return io.plane.drops.count(.queueDelay) }
+        if unsafe QueueDelay.mayLose(packet), delay.takesOne(now: now) { return plane.drops.count(.queueDelay) }
         batch.count(packet.count, now)
         if unsafe !coalescer.add(packet) {
             flush()
@@ -211,17 +214,17 @@ struct Inbound: ~Copyable {
         if let index = opened.confirms {
             var note = Note(.confirmed)
             note.index = index
-            if io.inbound.put(note) { io.plane.toldConfirmed(index) }
+            if io.inbound.put(note) { plane.toldConfirmed(index) }
             io.wake()
         }
         guard opened.wantsRekey || peer.with({ $0.tellsHeard(on: path, now) }) else { return }
-        io.plane.heard(peer, on: path)
+        plane.heard(peer, on: path)
         var note = Note(.heard)
         note.peer = peer.id
         note.path = path
         note.wantsRekey = opened.wantsRekey
         guard io.inbound.put(note) else { return }
-        if opened.wantsRekey { io.plane.toldRekeyOnReceive(peer) }
+        if opened.wantsRekey { plane.toldRekeyOnReceive(peer) }
         io.wake()
     }
 

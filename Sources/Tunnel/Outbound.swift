@@ -16,6 +16,8 @@ struct Outbound: ~Copyable {
     private static let sealingRoom = 32 + 16 + RelayRoute.headerSize
 
     private let io: PacketIO
+    /// `io`'s, which is counted for each packet when it is reached through that.
+    private let plane: PacketPlane
     private var sending: SendBatch
     private var streamRun = StreamRun()
     /// A frame of the TUN that was read, in a buffer of the pool.
@@ -39,6 +41,7 @@ struct Outbound: ~Copyable {
             for socket in UInt8(0)..<32 { sending.setSegmentation(false, socket: socket) }
         }
         self.io = io
+        plane = io.plane
         self.pool = pool
         self.sending = sending
     }
@@ -119,7 +122,7 @@ struct Outbound: ~Copyable {
             TunnelCounters.add(io.counters.unsent)
             return true
         }
-        let result = unsafe io.plane.seal(packet, into: buffer, relayHeadroom: RelayRoute.headerSize, now: now)
+        let result = unsafe plane.seal(packet, into: buffer, relayHeadroom: RelayRoute.headerSize, now: now)
         switch result {
         case .sealed(let peer, .direct(let socket, let endpoint), let length, let wantsRekey):
             batch.count(packet.count, now)
@@ -146,7 +149,7 @@ struct Outbound: ~Copyable {
             return false
         case .waits, .dropped(.noAllowedIP):
             if unsafe io.outbound.put(Note(.packet), payload: packet) { io.wake() }
-        case .dropped(let reason): io.plane.drops.count(reason)
+        case .dropped(let reason): plane.drops.count(reason)
         }
         return true
     }
@@ -159,7 +162,7 @@ struct Outbound: ~Copyable {
         note.peer = peer.id
         note.wantsRekey = wantsRekey
         guard io.outbound.put(note) else { return }
-        if wantsRekey { io.plane.toldRekey(peer, now) }
+        if wantsRekey { plane.toldRekey(peer, now) }
         io.wake()
     }
 

@@ -91,7 +91,7 @@ package final class PacketPlane: Sendable {
                         inner, padded: padded,
                         into: UnsafeMutableRawBufferPointer(rebasing: output[headroom...]), isShared: isShared)
                 else { return .waits(link) }
-                peer.noteSent(length, carriesData: true, now)
+                peer.noteSent(length, carriesData: true, isShared: isShared, now)
                 return .sealed(link, path, length: length, wantsRekey: outlet.keypair.isDueForRekey(now))
             } ?? .waits(link)
         }
@@ -152,7 +152,7 @@ package final class PacketPlane: Sendable {
         let end = datagram.count &- ChaChaPoly.tagSize
         let carriesData = end > TransportHeader.size
         opened.wantsRekey = peer.with { peer in
-            peer.noteReceived(datagram.count, carriesData: carriesData, now)
+            peer.noteReceived(datagram.count, carriesData: carriesData, isShared: false, now)
             return peer.outlet.read { $0.keypair.isDueForRekeyOnReceive(now) } ?? false
         }
         if keypair.awaitsConfirmation { opened.confirms = keypair.localIndex }

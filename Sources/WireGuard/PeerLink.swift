@@ -41,6 +41,11 @@ package final class PeerLink: Sendable {
     private let lastDataReceived = Atomic<UInt64>(0)
     private let firstUnanswered = Atomic<UInt64>(0)
     private let firstUnreplied = Atomic<UInt64>(0)
+    /// By the packet thread of each direction alone, which then needs no locked instruction: one of those waits until all that
+    /// the packet's sealing wrote has left the store buffer.
+    private let sealedByteCount = Atomic<UInt64>(0)
+    private let openedByteCount = Atomic<UInt64>(0)
+    /// By the control thread, in handshakes and what it seals itself.
     private let sentByteCount = Atomic<UInt64>(0)
     private let receivedByteCount = Atomic<UInt64>(0)
     /// When a packet thread last told of packets, and of which path; each touched by that thread alone.
@@ -53,9 +58,15 @@ package final class PeerLink: Sendable {
     // MARK: By who moves packets
 
     /// An authenticated message was sent; `carriesData` is false for an empty one and for handshakes.
+    ///
+    /// - Parameter isShared: false on the one thread that seals packets and says so of each.
     @inline(__always)
-    func noteSent(_ bytes: Int, carriesData: Bool, _ now: MonotonicTime) {
-        sentByteCount.wrappingAdd(UInt64(bytes), ordering: .relaxed)
+    func noteSent(_ bytes: Int, carriesData: Bool, isShared: Bool = true, _ now: MonotonicTime) {
+        if isShared {
+            sentByteCount.wrappingAdd(UInt64(bytes), ordering: .relaxed)
+        } else {
+            Self.add(bytes, sealedByteCount)
+        }
         Self.set(lastSent, now.nanoseconds)
         Self.set(firstUnreplied, 0)
         if carriesData, firstUnanswered.load(ordering: .relaxed) == 0 {
@@ -64,14 +75,25 @@ package final class PeerLink: Sendable {
     }
 
     /// An authenticated message came in.
+    ///
+    /// - Parameter isShared: false on the one thread that opens packets and says so of each.
     @inline(__always)
-    func noteReceived(_ bytes: Int, carriesData: Bool, _ now: MonotonicTime) {
-        receivedByteCount.wrappingAdd(UInt64(bytes), ordering: .relaxed)
+    func noteReceived(_ bytes: Int, carriesData: Bool, isShared: Bool = true, _ now: MonotonicTime) {
+        if isShared {
+            receivedByteCount.wrappingAdd(UInt64(bytes), ordering: .relaxed)
+        } else {
+            Self.add(bytes, openedByteCount)
+        }
         Self.set(lastReceived, now.nanoseconds)
         Self.set(firstUnanswered, 0)
         guard carriesData else { return }
         Self.set(lastDataReceived, now.nanoseconds)
         if firstUnreplied.load(ordering: .relaxed) == 0 { firstUnreplied.store(now.nanoseconds, ordering: .relaxed) }
+    }
+
+    @inline(__always)
+    private static func add(_ bytes: Int, _ count: borrowing Atomic<UInt64>) {
+        count.store(count.load(ordering: .relaxed) &+ UInt64(bytes), ordering: .relaxed)
     }
 
     /// Only writes what changes: the others' caches keep the line.
@@ -129,8 +151,8 @@ package final class PeerLink: Sendable {
     /// When the first data came that nothing was sent back for.
     var unrepliedSince: MonotonicTime? { Self.time(firstUnreplied) }
     /// Bytes of all authenticated messages, as datagrams.
-    var sentBytes: UInt64 { sentByteCount.load(ordering: .relaxed) }
-    var receivedBytes: UInt64 { receivedByteCount.load(ordering: .relaxed) }
+    var sentBytes: UInt64 { sealedByteCount.load(ordering: .relaxed) &+ sentByteCount.load(ordering: .relaxed) }
+    var receivedBytes: UInt64 { openedByteCount.load(ordering: .relaxed) &+ receivedByteCount.load(ordering: .relaxed) }
 
     func forgetUnanswered() { firstUnanswered.store(0, ordering: .relaxed) }
 
