@@ -339,7 +339,7 @@ def main():
     count = len(settings) * len(mtus) * 2
     print(f'# {len(settings)} settings of TUN TSO, TUN USO, UDP GSO, UDP GRO x v4, v6 x MTU {", ".join(map(str, mtus))}: {count} '
           f'cells of {megabytes} MB over TCP and over UDP{", then 10 GB over each with everything on" if isFull else ""}; '
-          f'lost in bytes (TCP) or datagrams (UDP)', flush=True)
+          f'lost in bytes (TCP) or datagrams (UDP); WARREN_AEAD={os.environ.get("WARREN_AEAD", "")}', flush=True)
     failed = cells = number = total = 0
     for switches, mtu in itertools.product(settings, mtus):
         tunnel = start(number, switches, mtu)
