@@ -138,19 +138,21 @@ static inline bool authenticate(struct direction *direction, uint8_t *one_time_k
     size_t written = 0;
     bool done = openssl.mac_init(direction->mac, one_time_key, one_time_key_size, NULL) == 1;
     explicit_bzero(one_time_key, block);
+    if (!done) return false;
     if (rest_count == 0) {
         size_t padded = rounded(head_count, tag_size);
         memset(head + head_count, 0, padded - head_count);
         memcpy(head + padded, lengths, sizeof lengths);
-        done = done && openssl.mac_update(direction->mac, head, padded + sizeof lengths) == 1;
+        done = openssl.mac_update(direction->mac, head, padded + sizeof lengths) == 1;
     } else {
         uint8_t end[2 * tag_size] = {0};
         size_t padding = rounded(rest_count, tag_size) - rest_count;
         memcpy(end + padding, lengths, sizeof lengths);
-        done = done && openssl.mac_update(direction->mac, head, head_count) == 1 &&
+        done = openssl.mac_update(direction->mac, head, head_count) == 1 &&
                openssl.mac_update(direction->mac, rest, rest_count) == 1 &&
                openssl.mac_update(direction->mac, end, padding + sizeof lengths) == 1;
     }
+    // In any case, for it wipes the context.
     return openssl.mac_final(direction->mac, tag, &written, tag_size) == 1 && done && written == tag_size;
 }
 

@@ -86,13 +86,19 @@ import Timing
         #expect(unsafe stat(socket, &status) == 0 && status.st_mode & 0o777 == 0o600)
         // Even if the socket's mode allowed it.
         _ = unsafe chmod(socket, 0o666)
+        // The answer does not wait for the question, and may be lost by who has asked one before it came.
         let python = """
             import socket
-            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            s.connect('\(socket)')
-            try: s.send(b'{"withdraw":true}')
-            except OSError: pass  # the answer does not wait for the question
-            print(s.recv(100).decode())
+            def stranger():
+                s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                s.connect('\(socket)')
+                return s
+            asks, listens = stranger(), stranger()
+            try:
+                asks.send(b'{"withdraw":true}')
+                asks.recv(100)
+            except OSError: pass
+            print(listens.recv(100).decode())
             """
         let stranger = try Program(["setpriv", "--reuid=1000", "--clear-groups", "python3", "-c", python])
         #expect(try stranger.line() == #"{"error":"uid 1000 is not root"}"#)
@@ -100,7 +106,7 @@ import Timing
             let connection = try PacketSocket.connect(to: .path(socket), seconds: 2)
             if !text.isEmpty { try connection.send(Array(text.utf8)) }
         }
-        #expect(eventually { service.status.snapshot.notices[false] == 5 })
+        #expect(eventually { service.status.snapshot.notices[false] == 6 })
         #expect(service.status.snapshot.notices[true] == 1 && service.status.snapshot.installer != .withdrawn)
         service.stop()
     }

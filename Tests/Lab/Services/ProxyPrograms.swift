@@ -90,8 +90,27 @@ enum ProxyPrograms {
             """
 
     /// Arguments: port, certificate. Where a connection was going is asked of the kernel (SO_ORIGINAL_DST).
+    ///
+    /// Both ways by one thread: a TLS connection is one object to OpenSSL, and who writes while another thread reads a session
+    /// ticket from it waits for good.
     static let interceptor =
         common + """
+            import select
+            def push(side, data):
+                while data:
+                    try: data = data[side.send(data):]
+                    except ssl.SSLWantWriteError: select.select([], [side], [])
+                    except ssl.SSLWantReadError: select.select([side], [], [])
+            def carry(one, other):
+                for side in (one, other):
+                    side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    side.setblocking(False)
+                while True:
+                    for side in [side for side in (one, other) if side.pending()] or select.select([one, other], [], [])[0]:
+                        try: data = side.recv(65536)
+                        except ssl.SSLWantReadError: continue
+                        if not data: return
+                        push(other if side is one else one, data)
             server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             server.load_cert_chain(sys.argv[2])
             client = ssl.create_default_context()
@@ -103,8 +122,7 @@ enum ProxyPrograms {
                 with server.wrap_socket(stream, server_side=True) as inner:
                     print("intercepted", *target, flush=True)
                     with client.wrap_socket(socket.create_connection(target, 5)) as outer:
-                        outer.settimeout(None)
-                        join(inner, outer)
+                        carry(inner, outer)
             serve(int(sys.argv[1]), handle)
             """
 }
