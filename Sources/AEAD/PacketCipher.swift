@@ -31,9 +31,11 @@ package enum AEADLibrary: String, CaseIterable, Sendable {
         return AEADLibrary.allCases.reversed().first { $0.isAvailable } ?? .libsodium
     }()
 
-    /// A library that can be replaced under a running system must not be trusted to be what its name says. The packet is one
-    /// that no library takes in one piece.
+    /// A library that can be replaced under a running system must not be trusted to be what its name says. The packet is
+    /// longer than what OpenSSL's is given in one piece.
     private func agreesWithLibsodium() -> Bool {
+        // This thread may be none of those that carry packets.
+        defer { CAEAD_ipsecmb_leave() }
         let (length, counter) = (3000, UInt64(0x0102_0304_0506_0708))
         let key = (0..<32).map { UInt8($0) }
         var outputs: [[UInt8]] = []
@@ -49,8 +51,6 @@ package enum AEADLibrary: String, CaseIterable, Sendable {
             }
             guard isOpened, bytes.prefix(length).allSatisfy({ $0 == 0x5a }) else { return false }
         }
-        // This thread may be none of those that carry packets.
-        CAEAD_ipsecmb_leave()
         return outputs[0] == outputs[1]
     }
 }
