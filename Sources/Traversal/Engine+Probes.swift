@@ -55,11 +55,14 @@ extension Engine {
         if asked.map({ now.since($0) >= .milliseconds(200) }) ?? true { check(peer, .peerReflexive, route, now: now) }
     }
 
-    /// Pings a place that the peer was just heard from, unless that was done a moment ago.
+    /// Pings a place that the peer was just heard from, unless that was done a moment ago: what went there before the peer
+    /// was heard for the first time may have died at the peer's NAT, and doesn't count (RFC 8445, 7.3.1.4).
     mutating func check(_ peer: PeerState, _ kind: Candidate.Kind, _ route: Route, now: MonotonicTime) {
         guard !configuration.policy.refuses(route.remote) else { return counters.refusedTargets += 1 }
         let index = peer.learned(kind, route)
-        if let last = peer.remotes[index].lastPing, now.since(last) < .milliseconds(20) { return }
+        let wasHeard = peer.remotes[index].wasHeard
+        peer.remotes[index].wasHeard = true
+        if wasHeard, let last = peer.remotes[index].lastPing, now.since(last) < .milliseconds(20) { return }
         ping(peer, index, now: now)
     }
 

@@ -11,6 +11,8 @@ final class PeerState {
         var route: Route
         var roundTrip: RoundTrip?
         var lastPing: MonotonicTime?
+        /// Whether the peer was heard from there.
+        var wasHeard = false
         /// How often in a row it was better than the path in use.
         var betterSamples = 0
 

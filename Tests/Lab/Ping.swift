@@ -11,6 +11,8 @@ package struct PingReport: Sendable {
     package let arrivals: [Double]
     /// Round trip of the first request, in milliseconds; nil when it got no reply.
     package let first: Double?
+    /// The requests without a reply, counted from 1.
+    package let missing: [Int]
 
     package var lost: Int { sent - received }
 
@@ -35,6 +37,13 @@ package struct PingReport: Sendable {
         average = times?.dropFirst().first ?? .nan
         arrivals = Self.arrivals(in: text)
         first = Self.first(in: text)
+        missing = Set(1...max(1, sent)).subtracting(lines.compactMap { Self.sequence($0) }).sorted()
+    }
+
+    /// Which request a line is the reply to.
+    private static func sequence(_ line: Substring) -> Int? {
+        guard line.contains("bytes from") else { return nil }
+        return line.split(separator: " ").first { $0.hasPrefix("icmp_seq=") }.flatMap { Int($0.dropFirst(9)) }
     }
 
     /// The round trip of request 1 in the output of a `ping` that may still run.

@@ -53,6 +53,30 @@ import Timing
         }
     }
 
+    @Test func `the second end is direct a round trip after the first`() throws {
+        var lags: [Interval] = []
+        for seed in 0..<UInt64(Trials.of(500)) {
+            let trial = try pair(.eimAPDF, .eimAPDF, seed: seed) { plans in
+                for index in plans.indices { plans[index].access = .milliseconds(seed % 4 + 1) }
+            }
+            trial.learnNetworks()
+            try trial.caller.connect(to: trial.callee)
+            var first: MonotonicTime?
+            for _ in 0..<5000 where !trial.isDirect {
+                trial.world.run(for: .milliseconds(1))
+                let paths = [trial.caller.paths[trial.callee.id], trial.callee.paths[trial.caller.id]]
+                if first == nil, paths.contains(where: { $0?.isRelayed == false }) { first = trial.world.now }
+            }
+            let both = try #require(first, "seed \(seed)") + trial.roundTrip
+            lags.append(max(trial.world.now, both).since(both))
+        }
+        lags.sort()
+        print(
+            "second end direct: \(lags.count) pairs, beyond a round trip p50 \(milliseconds(lags, 0.5)),",
+            "p99 \(milliseconds(lags, 0.99)), longest \(milliseconds(lags, 1))")
+        #expect(percentile(lags, 1) ?? .seconds(9) <= .milliseconds(5))
+    }
+
     @Test(arguments: [NATClass.sequential, .eimAPDF])
     func `where the relay is slower than it was, no early packet closes the way for long`(_ other: NATClass) throws {
         var (direct, times): (Int, [Interval]) = (0, [])
