@@ -67,10 +67,16 @@ let plugin: [LinkerSetting] =
         ]
     } ?? shipped
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+/// Tests are compiled more often than they run, and optimising what `#expect` becomes takes longer than they do.
+let checks: [SwiftSetting] = house + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
+
+func tests(
+    _ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = [],
+    settings: [SwiftSetting] = checks
+) -> Target {
     .testTarget(
         name: "\(name)Tests", dependencies: [.init(stringLiteral: name), "TestSupport"] + dependencies,
-        resources: resources, swiftSettings: house)
+        resources: resources, swiftSettings: settings)
 }
 
 // The core: the tunnel, traversal, relay framing and the CNI plugin. No package dependencies at all, so that the
@@ -146,7 +152,8 @@ let core: [Target] = [
     tests("Transport", ["Linux", "Addressing"]),
     tests("STUN", ["Addressing", "Timing"]),
     tests("PortMapping", ["Addressing", "Timing"]),
-    tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"]),
+    // Its simulations compute for a minute, optimised.
+    tests("Traversal", ["STUN", "Sodium", "Addressing", "Timing"], settings: house),
     tests("Relay", ["STUN", "Sodium", "Addressing", "Timing"]),
     tests("DNS", ["Addressing", "Timing"]),
     tests("NameService", ["DNS", "Transport", "Linux", "Addressing", "Timing"]),
@@ -287,14 +294,14 @@ let full: [Target] = [
     // The manifests, the documents and what they say of the programs.
     .testTarget(
         name: "ClusterTests", dependencies: ["TestSupport", "JSON", "Manifest"], path: "Tests/ClusterTests",
-        exclude: ["Programs"], swiftSettings: house),
+        exclude: ["Programs"], swiftSettings: checks),
     .testTarget(
         name: "InteroperabilityTests",
         dependencies: [
             "TestSupport", "Lab", "Control", "WireGuard", "Noise", "Gather", "PortMapping", "STUN", "Sodium",
             "Transport", "Linux", "Addressing", "Timing",
         ],
-        path: "Tests/InteroperabilityTests", swiftSettings: house),
+        path: "Tests/InteroperabilityTests", swiftSettings: checks),
 ]
 
 // The whole on one machine: namespaces, NATs, pods and unmodified programs, for the demo and the end-to-end tests.
@@ -312,10 +319,10 @@ let scenarios: [Target] = [
             nioCore,
             nioPosix,
         ],
-        path: "Tests/EndToEndTests", exclude: ["Rules"], swiftSettings: house),
+        path: "Tests/EndToEndTests", exclude: ["Rules"], swiftSettings: checks),
     .testTarget(
         name: "RuntimeTests", dependencies: ["Lab", "Netlink", "Linux", "Addressing"], path: "Tests/RuntimeTests",
-        exclude: ["Programs"], swiftSettings: house),
+        exclude: ["Programs"], swiftSettings: checks),
 ]
 
 let coreOnly = Context.environment["WARREN_CORE"] == "1"
