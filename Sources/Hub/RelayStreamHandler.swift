@@ -159,12 +159,16 @@ final class RelayStreamHandler: ChannelInboundHandler {
     /// Writes what waits, as much as the connection takes.
     private func drain(_ context: ChannelHandlerContext) {
         guard let port, !isClosing else { return }
-        var hasWritten = false
+        var unflushed = 0
         while context.channel.isWritable, let portion = port.next(headroom: Self.headroom, now: clock().0) {
             write(.binary, portion, context)
-            hasWritten = true
+            unflushed += portion.readableBytes
+            if unflushed >= RelayStreamConnection.flushSize {
+                unflushed = 0
+                context.flush()
+            }
         }
-        if hasWritten { context.flush() }
+        if unflushed > 0 { context.flush() }
     }
 
     private func write(_ opcode: WebSocketOpcode, _ data: ByteBuffer, _ context: ChannelHandlerContext) {

@@ -9,6 +9,10 @@ import Synchronization
 /// any link that is too slow.
 package final class RelayStreamConnection: Sendable {
     package static let backlogLimit = 1 << 20
+    /// So many bytes are written at most before a flush, at either end of a stream. TLS keeps what is written until then, and
+    /// to the channel it is not there: `isWritable` stays true, and all that waits for its turn would go at once to where
+    /// nothing overtakes it.
+    package static let flushSize = 64 << 10
 
     private struct Outbox {
         var control: [ByteBuffer] = []
@@ -60,7 +64,7 @@ package final class RelayStreamConnection: Sendable {
 
     /// On the event loop: writes what the connection takes, and goes on when it takes more.
     func drain() {
-        var hasWritten = false
+        var unflushed = 0
         while channel.isWritable {
             let next = outbox.withLock { outbox -> ByteBuffer? in
                 if !outbox.control.isEmpty {
@@ -86,8 +90,12 @@ package final class RelayStreamConnection: Sendable {
             }
             guard let next else { break }
             channel.write(ClientFrame.encode(.binary, next, channel.allocator), promise: nil)
-            hasWritten = true
+            unflushed += next.readableBytes
+            if unflushed >= Self.flushSize {
+                unflushed = 0
+                channel.flush()
+            }
         }
-        if hasWritten { channel.flush() }
+        if unflushed > 0 { channel.flush() }
     }
 }

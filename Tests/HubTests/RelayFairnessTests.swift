@@ -195,7 +195,8 @@ import Transport
                 print("relay: a slow stream's frames of its ten senders: \(shares)")
                 #expect(arrived.count > 100)
                 let greedy = shares.removeFirst()
-                #expect(greedy <= 2 * max(1, shares.sorted()[4]))
+                // All ten could send more than their tenth, and there is no reason for one to get more.
+                #expect(Double(greedy) <= 1.25 * Double(max(1, shares.sorted()[4])))
                 #expect(slow.isUp)
                 try await line.close()
             }
