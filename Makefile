@@ -50,6 +50,8 @@ build: deps
 ALONE := EndToEndTests|InteroperabilityTests|RelayFairnessTests|RuntimeTests
 # Suites that start programs and wait for them, each on a thread of the pool that others' tasks need.
 WAITING := ^BlockLeasingTests|^CNITests|^ClusterTests|^NodeAgentTests|^NodePortsTests|[.]TunSourceTests|[.]NameServerTests|InteroperabilityTests.*Rekey
+# Suites that measure nothing finer than seconds: one after the other, in a runner of their own beside those that wait.
+BESIDE := EndToEnd/Restarts|Interoperability/STUNTests
 
 # Suites of servers and their clients, whose limits in time pass while others keep the pool's threads busy.
 SERVING := ^HubTests|^KubernetesTests|^InjectorTests|^DirectoryTests
@@ -63,8 +65,12 @@ test: root deps
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(SERVING)" --skip "$(ALONE)" || status=1
 	# By itself: its simulations keep every processor busy for a minute, and others' clocks run.
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "TraversalTests" || status=1
+	# The runner itself, as a second SwiftPM would wait for the first.
+	$(BIN)/warrenPackageTests.xctest --testing-library swift-testing --filter "$(BESIDE)" --no-parallel > $(BIN)/beside.log 2>&1 & beside=$$!
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(WAITING)" || status=1
-	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(ALONE)" --skip "$(WAITING)" --no-parallel || status=1
+	wait $$beside || status=1
+	cat $(BIN)/beside.log
+	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(ALONE)" --skip "$(WAITING)|$(BESIDE)" --no-parallel || status=1
 	if [ $$status = 0 ]; then echo "make test: all passed"; else echo "make test: FAILED, see above" >&2; fi
 	exit $$status
 
