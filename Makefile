@@ -67,8 +67,10 @@ test: root deps
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "TraversalTests" || status=1
 	# The runner itself, as a second SwiftPM would wait for the first.
 	$(BIN)/warrenPackageTests.xctest --testing-library swift-testing --filter "$(BESIDE)" --no-parallel > $(BIN)/beside.log 2>&1 & beside=$$!
+	trap 'kill $$beside 2>/dev/null || true; give_back' EXIT
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(WAITING)" || status=1
 	wait $$beside || status=1
+	trap give_back EXIT
 	cat $(BIN)/beside.log
 	"$$swift" test -c $(CONFIGURATION) --skip-build --filter "$(ALONE)" --skip "$(WAITING)|$(BESIDE)" --no-parallel || status=1
 	if [ $$status = 0 ]; then echo "make test: all passed"; else echo "make test: FAILED, see above" >&2; fi

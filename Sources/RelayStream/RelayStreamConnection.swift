@@ -9,9 +9,9 @@ import Synchronization
 /// any link that is too slow.
 package final class RelayStreamConnection: Sendable {
     package static let backlogLimit = 1 << 20
-    /// So many bytes are written at most before a flush, at either end of a stream. TLS keeps what is written until then, and
-    /// to the channel it is not there: `isWritable` stays true, and all that waits for its turn would go at once to where
-    /// nothing overtakes it.
+    /// After so many bytes there is a flush, at either end of a stream. TLS keeps what is written until then, and to the
+    /// channel it is not there: `isWritable` stays true, and all that waits for its turn would go at once to where nothing
+    /// overtakes it.
     package static let flushSize = 64 << 10
 
     private struct Outbox {

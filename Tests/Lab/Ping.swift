@@ -37,7 +37,7 @@ package struct PingReport: Sendable {
         average = times?.dropFirst().first ?? .nan
         arrivals = Self.arrivals(in: text)
         first = Self.first(in: text)
-        missing = Set(1...max(1, sent)).subtracting(lines.compactMap { Self.sequence($0) }).sorted()
+        missing = Set(1..<(sent + 1)).subtracting(lines.compactMap { Self.sequence($0) }).sorted()
     }
 
     /// Which request a line is the reply to.
